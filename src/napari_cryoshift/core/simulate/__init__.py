@@ -1,0 +1,1 @@
+"""From a structure to simulated subtomograms and tomograms."""
