@@ -42,7 +42,9 @@ def accuracies(vectors, labels, ways, shots, tasks, seed):
     for _, task in zip(range(tasks), drawn, strict=False):
         support, query = vectors[task[:, :shots]].mean(1), vectors[task[:, shots:]]
         nearest = squared_distances(query.flatten(0, 1), support).argmin(1)
-        found.append(float((nearest == torch.arange(ways).repeat_interleave(QUERIES)).float().mean()))
+        found.append(
+            float((nearest == torch.arange(ways).repeat_interleave(QUERIES)).float().mean())
+        )
     return np.array(found)
 
 
@@ -72,7 +74,10 @@ def main():
     results = {}
     for column, snr in enumerate(SNRS):
         params = ImagingParams(
-            snr=(snr, snr), defocus=(-6.0, -2.0) if args.hard else (-5.0, -5.0), shift=24.0, amplitude_contrast=0.0
+            snr=(snr, snr),
+            defocus=(-6.0, -2.0) if args.hard else (-5.0, -5.0),
+            shift=24.0,
+            amplitude_contrast=0.0,
         )
         sets = simulate_subtomograms(
             structures, params, per_class=args.per_class, seed=args.seed + column
@@ -95,9 +100,18 @@ def main():
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
     file = folder / ("fewshot-hard.json" if args.hard else "fewshot.json")
-    file.write_text(json.dumps({"snr": SNRS, "unseen": UNSEEN, "seed": args.seed,
-                                "accuracy": results, "paper": {str(k): v for k, v in PAPER.items()}},
-                               indent=1))
+    file.write_text(
+        json.dumps(
+            {
+                "snr": SNRS,
+                "unseen": UNSEEN,
+                "seed": args.seed,
+                "accuracy": results,
+                "paper": {str(k): v for k, v in PAPER.items()},
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

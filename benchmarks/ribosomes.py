@@ -56,6 +56,8 @@ def template_matching(volumes, voxel_size, rotations=600, seed=0):
         (n, d, d, d) standardised, protein positive.
     voxel_size
         Å.
+    rotations, seed
+        How many random orientations, and which.
     """
     structure = library()["4v6x"]
     box = volumes.shape[-1]
@@ -103,7 +105,11 @@ def main():
     print(f"picking: {near.mean():.3f} of {len(experts)} experts among the best 1000")
 
     checkpoint = Checkpoint.load(args.checkpoint) if args.checkpoint else shipped_checkpoint()
-    both = Particles.at(np.concatenate([candidates.positions, experts]))
+    # A clicked expert position takes the picking score of the candidate nearest to it.
+    both = Particles.at(
+        np.concatenate([candidates.positions, experts]),
+        score=np.append(candidates.score, np.full(len(experts), np.nan)),
+    )
     learnt = finish(embed(tomogram, both, checkpoint))
     volumes = crop(tomogram, both, box=24, voxel_size=16.0)[:]
     flat = volumes.flatten(1).numpy()

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_cryoshift.core.fewshot import FewShotParams, fit_head
-from napari_cryoshift.core.types import OTHER
+from napari_cryoshift.core.fewshot import FewShotParams, fit_head, with_score
+from napari_cryoshift.core.types import OTHER, Particles
 
 CLASSES = ("ribosome", "proteasome", OTHER)
 RULE = FewShotParams(shrinkage=1.0, reach=1.5)
@@ -134,3 +134,66 @@ def test_identical_labelled_particles_give_finite_probabilities():
 def test_too_few_labelled_classes_is_one_clear_sentence(labels, seen):
     with pytest.raises(ValueError, match=f"labelled so far: {seen}; label at least one"):
         fit_head(torch.zeros(len(labels), 2), torch.tensor(labels).long(), CLASSES, RULE)
+
+
+def test_an_other_that_nobody_labelled_leaves_no_nan_behind():
+    for shrinkage in (0.0, 1.0):
+        params = FewShotParams(shrinkage=shrinkage)
+        head = fit_head(torch.eye(4), torch.tensor([0, 0, 1, 1]), CLASSES, params)
+        assert torch.isfinite(head.prototypes).all()
+        assert torch.isfinite(head.predict(torch.eye(4))).all()
+
+
+# -------------------------------------------------------------------------------- picking scores
+
+
+@pytest.fixture
+def scored():
+    """200 embeddings and particles with picking scores."""
+    generator = np.random.default_rng(5)
+    vectors = generator.normal(3, 2, (200, 8)).astype(np.float32)
+    particles = Particles.at(generator.uniform(0, 100, (200, 3)), score=generator.gamma(4, 2, 200))
+    return vectors, particles
+
+
+def test_the_score_is_one_more_feature(scored):
+    vectors, particles = scored
+    joined = with_score(vectors, particles)
+    assert joined.shape == (200, 9)
+    assert np.square(joined[:, :8]).sum(1).mean() == pytest.approx(1, rel=1e-4)
+    assert joined[:, 8].std() == pytest.approx(1, rel=1e-4)
+    order = np.argsort(particles.score)
+    assert (np.diff(joined[order, 8]) >= 0).all()
+
+
+def test_without_scores_only_the_looks_count(scored):
+    vectors, particles = scored
+    plain = with_score(vectors, Particles.at(particles.positions))
+    centred = vectors - vectors.mean(0)
+    expected = centred / np.sqrt((centred**2).sum(1).mean())
+    np.testing.assert_allclose(plain, expected, atol=1e-5)
+    np.testing.assert_allclose(with_score(vectors, particles)[:, :8], plain, atol=1e-6)
+
+
+def test_a_gold_bead_does_not_flatten_the_scores_of_particles(scored):
+    vectors, particles = scored
+    score = particles.score.copy()
+    score[17] = 1e6
+    column = with_score(vectors, particles.replace(score=score))[:, 8]
+    rest = np.arange(200) != 17
+    assert column[rest].std() > 0.8
+    assert column[17] == column.max()
+
+
+def test_a_clicked_particle_takes_the_score_of_the_nearest(scored):
+    vectors, particles = scored
+    score, positions = particles.score.copy(), particles.positions.copy()
+    score[3], positions[3] = np.nan, positions[8] + 0.1
+    joined = with_score(vectors, particles.replace(score=score, positions=positions))
+    assert joined[3, 8] == joined[8, 8]
+    assert np.isfinite(joined).all()
+
+
+def test_equal_scores_and_equal_embeddings_stay_finite():
+    particles = Particles.at(np.zeros((4, 3)), score=1.0)
+    assert np.isfinite(with_score(np.ones((4, 2), np.float32), particles)).all()

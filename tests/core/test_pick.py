@@ -226,17 +226,18 @@ def test_no_two_candidates_are_closer_than_asked():
 
 
 @pytest.fixture
-def two_cores(monkeypatch):
+def many_small_tiles(monkeypatch):
     monkeypatch.setattr(pick_module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(pick_module, "_tile_side", lambda reach: 32)
 
 
 def blas_threads():
     return {p["filepath"]: p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
 
 
-@pytest.mark.usefixtures("two_cores")
+@pytest.mark.usefixtures("many_small_tiles")
 def test_cancelling_stops_every_thread_and_leaves_the_threads_of_others_alone():
-    tomogram = Tomogram(noise((60, 200, 200)), VOXEL, "ts_01")
+    tomogram = Tomogram(noise((60, 150, 150)), VOXEL, "ts_01")
     threads = threading.active_count()
     with threadpool_limits(limits=2, user_api="blas"):
         before = blas_threads()
@@ -249,7 +250,7 @@ def test_cancelling_stops_every_thread_and_leaves_the_threads_of_others_alone():
     assert threading.active_count() == threads
 
 
-@pytest.mark.usefixtures("two_cores")
+@pytest.mark.usefixtures("many_small_tiles")
 def test_progress_rises_to_its_total():
     job = pick(Tomogram(noise((60, 150, 150)), VOXEL, "ts_01"), PickParams(diameter=DIAMETER))
     steps = list(job)
@@ -272,8 +273,9 @@ class NeverWhole:
         return piece
 
 
+@pytest.mark.usefixtures("many_small_tiles")
 def test_pieces_read_do_not_grow_with_the_tomogram():
-    small, large = NeverWhole(noise((60, 150, 150))), NeverWhole(noise((60, 150, 450)))
+    small, large = NeverWhole(noise((60, 160, 160))), NeverWhole(noise((60, 160, 320)))
     run(small)
     run(large)
     assert large.largest == small.largest < small.data.size

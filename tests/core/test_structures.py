@@ -311,7 +311,7 @@ def test_own_structure_is_kept_beside_the_bundled_ones(tmp_path, own_library):
 
 
 def test_own_map_is_added(tmp_path, own_library):
-    added = add_structure(write_map(tmp_path / "balls.mrc", two_balls(), 3.0), id="two-balls")
+    added = add_structure(write_map(tmp_path / "balls.mrc", two_balls(), 3.0), key="two-balls")
     assert library()["two-balls"].diameter == added.diameter > 72
 
 
@@ -320,7 +320,7 @@ def test_nothing_is_added_where_the_file_is_no_structure(tmp_path, own_library):
     with pytest.raises(ValueError, match="no atoms"):
         add_structure(tmp_path / "empty.pdb")
     with pytest.raises(ValueError, match="cannot be a file name"):
-        add_structure(tmp_path / "empty.pdb", id="../escape")
+        add_structure(tmp_path / "empty.pdb", key="../escape")
     assert "empty" not in library()
 
 

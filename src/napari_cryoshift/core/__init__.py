@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .types import TrainingData as TrainingData
     from .workflows import classify as classify
     from .workflows import embed as embed
-    from .workflows import pick as pick
     from .workflows import train as train
 
 _HOME = {
@@ -40,7 +39,6 @@ _HOME = {
     "finish": "progress",
     "library": "structures",
     "open_tomogram": "tomograms",
-    "pick": "workflows",
     "read_particles": "formats",
     "train": "workflows",
     "write_particles": "formats",

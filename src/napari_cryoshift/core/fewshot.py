@@ -2,20 +2,23 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from .losses import class_means, squared_distances
 from .params import Params
-from .types import OTHER
+from .types import OTHER, Particles
 
 
 class FewShotParams(Params):
     """How labels turn into predictions."""
 
     shrinkage: float = Field(
-        1.0,
+        0.0,
         ge=0,
         le=100,
         title="Shrinkage",
@@ -30,6 +33,47 @@ class FewShotParams(Params):
             "own members (root mean square) is called other."
         ),
     )
+
+
+SCORE_WEIGHTS = (0.5, 0.25, 1.0, 2.0)
+"""Of the picking score beside the looks; the first one serves until more is known."""
+
+
+def with_score(
+    embeddings: npt.NDArray[np.float32], particles: Particles
+) -> npt.NDArray[np.float32]:
+    """Join the picking score to the embeddings as one more feature.
+
+    It knows how strong a particle is, which the standardised volumes do not.
+
+    Parameters
+    ----------
+    embeddings
+        (n, e), a row a particle.
+    particles
+        One without a score, such as a clicked one, takes that of the nearest that has one.
+
+    Returns
+    -------
+    ndarray
+        (n, e + 1) float32: embeddings centred and of spread 1, and the score, of standard
+        deviation 1; (n, e) where no particle has a score.
+    """
+    centred = embeddings - embeddings.mean(0)
+    spread = np.sqrt(np.square(centred).sum(1).mean())
+    scaled = centred / max(spread, 1e-12)
+    scored = np.isfinite(particles.score)
+    if not scored.any():
+        return np.asarray(scaled, dtype=np.float32)
+    known = np.flatnonzero(scored)
+    nearest = known[cKDTree(particles.positions[known]).query(particles.positions)[1]]
+    score = particles.score[np.where(scored, np.arange(len(particles)), nearest)]
+    # By median and quartiles, clipped: one gold bead must not flatten all the rest.
+    low, middle, high = np.percentile(score[scored], [25, 50, 75])
+    clipped = np.clip((score - middle) / max((high - low) / 1.349, 1e-12), -3, 3)
+    column = clipped / max(clipped.std(), 1e-12)
+    joined: npt.NDArray[np.float32] = np.column_stack([scaled, column]).astype(np.float32)
+    return joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +93,9 @@ class FewShotHead:
     scale
         (2,) the squared distance that makes a factor of e in the odds, and the squared distance
         from which on a particle is rather `OTHER`.
+    surprise
+        Cross-entropy of the labelled particles, each left out in turn; lower is better.
+        NaN where they are not known any more.
     """
 
     classes: tuple[str, ...]
@@ -56,6 +103,7 @@ class FewShotHead:
     prototypes: Tensor
     labelled: Tensor
     scale: Tensor
+    surprise: float = float("nan")
 
     def predict(self, embeddings: Tensor) -> Tensor:
         """Probabilities (n, k) of embeddings (n, e); rows sum to 1.
@@ -112,7 +160,7 @@ def fit_head(
     origin = embeddings.mean(0) if origin is None else origin
     centred = embeddings - origin
     sums = class_means(centred, labels, len(classes)) * counts.unsqueeze(1)
-    prototypes = sums / (counts + params.shrinkage).unsqueeze(1)
+    prototypes = sums / (counts + params.shrinkage).clamp(min=1e-6).unsqueeze(1)
 
     distances = squared_distances(centred, prototypes)
     # Each particle is left out of its own class; a lone one is measured from the origin.
@@ -122,20 +170,22 @@ def fit_head(
     distances[:, ~labelled] = torch.inf
     members = labels < len(classes) - 1
     spread = own[members].mean().clamp(min=1e-12)
+    temperature, surprise = _likeliest_temperature(distances, labels, spread)
     return FewShotHead(
         classes=classes,
         origin=origin,
         prototypes=prototypes,
         labelled=labelled,
-        scale=torch.stack(
-            [_likeliest_temperature(distances, labels, spread), params.reach**2 * spread]
-        ),
+        scale=torch.stack([temperature, params.reach**2 * spread]),
+        surprise=surprise,
     )
 
 
-def _likeliest_temperature(distances: Tensor, labels: Tensor, spread: Tensor) -> Tensor:
+def _likeliest_temperature(
+    distances: Tensor, labels: Tensor, spread: Tensor
+) -> tuple[Tensor, float]:
     candidates = spread * torch.tensor([0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2])
     losses = torch.stack(
         [torch.nn.functional.cross_entropy(-distances / t, labels) for t in candidates]
     )
-    return candidates[losses.argmin()]
+    return candidates[losses.argmin()], float(losses.min())

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.ndimage import gaussian_filter1d, maximum_filter
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
@@ -24,7 +24,8 @@ from napari_cryoshift.core.types import Particles, Tomogram
 
 _TRUNCATE = 4.0  # a Gaussian ends at this many standard deviations, as in scipy
 _SMALLEST = 3.0  # voxels; a particle narrower than this is not sampled
-_SMALLEST_TILE = 48  # voxels a side; the working set of a tile then stays in the cache
+_SMALLEST_TILE = 96  # voxels a side; less would mostly smooth the margins
+_BAND = 24  # rows of a smoothing matrix that are multiplied at once, without the zeros around
 _ROUNDING = 1e-9  # of a tile's grey range; far above double precision, far below any particle
 
 
@@ -227,17 +228,17 @@ def _check(tomogram: Tomogram, params: PickParams, mask: Any | None) -> None:
 
 
 def _tile_side(reach: int) -> int:
-    # Near the fewest multiplications a voxel, and a window of four reaches a side at most.
+    """Return about how many voxels a tile should have along an axis."""
+    # Every tile smooths its margins too; so large, it costs at most about twice what it needs.
     return max(_SMALLEST_TILE, 2 * reach)
 
 
 def _cut(length: int, sigmas: tuple[float, float]) -> list[_Stretch]:
     """Cut an axis of ``length`` voxels into stretches for Gaussians of ``sigmas`` voxels."""
     reach = int(_TRUNCATE * max(sigmas) + 0.5)
-    side = _tile_side(reach)
+    pieces = max(1, round(length / _tile_side(reach)))
     stretches = []
-    for start in range(0, length, side):
-        stop = min(start + side, length)
+    for start, stop in pairwise(length * i // pieces for i in range(pieces + 1)):
         first, last = max(start - 1, 0), min(stop + 1, length)
         window = slice(max(first - reach, 0), min(last + reach, length))
         rows = slice(first - window.start, last - window.start)
@@ -269,7 +270,7 @@ def _scan(tomogram: Tomogram, tile: tuple[_Stretch, ...], mask: Any | None) -> _
     inner = tuple(axis.inner for axis in tile)
     # Computed in double, compared in single precision: so no tile rounds a voxel differently.
     single = difference.astype(np.float32)
-    peak = (single == maximum_filter(single, size=3)) & (single > _ROUNDING * (high - low))
+    peak = (single == _greatest_around(single)) & (single > _ROUNDING * (high - low))
     peak = peak[inner]
     if mask is not None:
         peak &= np.asarray(mask[tuple(axis.own for axis in tile)]) != 0
@@ -288,8 +289,25 @@ def _smooth(
     """Apply one kernel (out, in) along each axis of a (z, y, x) volume."""
     for kernel in reversed(kernels):
         # This smooths the last axis and moves it to the front; after three, all are in place.
-        rows = kernel @ volume.reshape(-1, volume.shape[-1]).T
-        volume = rows.reshape(-1, *volume.shape[:-1])
+        lines = volume.reshape(-1, volume.shape[-1]).T
+        smooth = np.empty((len(kernel), lines.shape[1]))
+        for first in range(0, len(kernel), _BAND):
+            band = kernel[first : first + _BAND]
+            used = np.flatnonzero(band.any(axis=0))
+            reach = slice(used[0], used[-1] + 1)
+            np.matmul(band[:, reach], lines[reach], out=smooth[first : first + _BAND])
+        volume = smooth.reshape(-1, *volume.shape[:-1])
+    return volume
+
+
+def _greatest_around(volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the greatest value among each voxel and its 26 neighbours."""
+    for axis in range(3):
+        values = np.moveaxis(volume, axis, 0)
+        greatest = values.copy(order="K")
+        np.maximum(greatest[1:], values[:-1], out=greatest[1:])
+        np.maximum(greatest[:-1], values[1:], out=greatest[:-1])
+        volume = np.moveaxis(greatest, 0, axis)
     return volume
 
 

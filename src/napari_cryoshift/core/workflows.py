@@ -16,7 +16,7 @@ from pydantic import Field
 from .checkpoint import Checkpoint
 from .devices import best_device
 from .embeddings import embed
-from .fewshot import FewShotParams, fit_head
+from .fewshot import SCORE_WEIGHTS, FewShotParams, fit_head, with_score
 from .methods import METHODS, Method, MethodParams
 from .params import Params
 from .pick import PickParams, pick
@@ -161,6 +161,9 @@ def classify(
 ) -> Particles:
     """Predict the class of every particle from those that a person labelled.
 
+    The picking score is one more feature beside the embedding; its weight is the one of a few
+    under which the labelled particles, each left out in turn, are most probable.
+
     Fast enough to follow a click: 10,000 particles take a few milliseconds.
 
     Parameters
@@ -189,10 +192,18 @@ def classify(
     support = np.flatnonzero(particles.label != "")
     named = sorted(set(particles.label[support]) - {OTHER})
     classes = (*named, OTHER)
-    vectors = torch.from_numpy(embeddings)
+    vectors = torch.from_numpy(with_score(embeddings, particles))
     labels = torch.tensor([classes.index(name) for name in particles.label[support]]).long()
-    head = fit_head(vectors[support], labels, classes, params, origin=vectors.mean(0))
-    probabilities = head.predict(vectors).double().numpy()
+    # Judged by one particle of a class, the weight of the score would be a guess.
+    enough = len(labels) > 0 and labels.bincount().min() > 1
+    heads = {}
+    for weight in SCORE_WEIGHTS if enough else SCORE_WEIGHTS[:1]:
+        scales = torch.ones(vectors.shape[1])
+        scales[embeddings.shape[1] :] = weight
+        origin = torch.zeros_like(scales)
+        heads[weight] = fit_head(vectors[support] * scales, labels, classes, params, origin), scales
+    head, scales = min(heads.values(), key=lambda made: made[0].surprise)
+    probabilities = head.predict(vectors * scales).double().numpy()
     best = probabilities.argmax(1)
     return particles.replace(
         predicted=np.array(classes, dtype=object)[best],

@@ -202,7 +202,7 @@ def library_index() -> list[LibraryEntry]:
 
 def add_structure(
     path: Path | str,
-    id: str | None = None,
+    key: str | None = None,
     name: str | None = None,
 ) -> Structure:
     """Add a structure file or a map to a person's own library.
@@ -211,8 +211,8 @@ def add_structure(
     ----------
     path
         PDB or mmCIF, or a map in MRC or CCP4 format; gzipped or not.
-    id
-        Letters, digits, "-" and "_"; by default the name of the file without its endings.
+    key
+        Its id: letters, digits, "-" and "_"; by default the name of the file without its endings.
     name
         In plain words; by default the id.
 
@@ -222,7 +222,7 @@ def add_structure(
         If the file is no structure, the id is taken or has other characters.
     """
     path = Path(path)
-    key = path.name.split(".")[0].lower() if id is None else id
+    key = path.name.split(".")[0].lower() if key is None else key
     if not key.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"the id {key!r} cannot be a file name; use letters, digits, - and _")
     if key in library():

@@ -1,0 +1,113 @@
+"""Take the pictures of the handbook: the window on the sample tomogram, step by step.
+
+Run it where a window can be opened, or under Xvfb:
+
+    xvfb-run -a -s "-screen 0 1280x1024x24" python docs/make_screenshots.py
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtCore import QEventLoop, QTimer
+from scipy.spatial import cKDTree
+
+from napari_cryoshift.core.progress import finish
+from napari_cryoshift.core.simulate.sample import sample_tomogram
+from napari_cryoshift.core.types import OTHER, Particles
+from napari_cryoshift.core.workflows import SourceParams
+from napari_cryoshift.widgets.annotate import AnnotatePanels
+from napari_cryoshift.widgets.session import Session, session_of
+
+IMAGES = Path(__file__).parent / "images"
+KINDS = ("80S ribosome (human)", "20S proteasome (Thermoplasma acidophilum)", "ferritin (human)")
+NAMES = ("ribosome", "proteasome", "ferritin")
+SHOTS = 6
+
+
+def wait(milliseconds: int = 400) -> None:
+    """Let the window work and paint."""
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
+
+
+def wait_for(session: Session) -> None:
+    """Let the window work until no job is left."""
+    wait()
+    while session.work.job is not None:
+        wait(50)
+    wait()
+
+
+def true_kinds(session: Session, truth: Particles) -> np.ndarray:
+    """Return (n,) what each candidate really is: one of NAMES or "other"."""
+    away, nearest = cKDTree(truth.positions).query(session.particles.positions)
+    names = dict(zip(KINDS, NAMES, strict=True))
+    kinds = np.array([names.get(kind, OTHER) for kind in truth.label], dtype=object)[nearest]
+    # Particles of other kinds, and what is no particle, are both "other" here.
+    return np.where(away < 8, kinds, OTHER)
+
+
+def main() -> None:
+    """Go the whole way and take a picture of each step."""
+    IMAGES.mkdir(exist_ok=True)
+    scratch = tempfile.TemporaryDirectory()
+    os.environ["CRYOSHIFT_SCRATCH"] = scratch.name
+    _, truth = finish(sample_tomogram())
+
+    viewer = napari.Viewer(show=False, show_welcome_screen=False)
+    panels = AnnotatePanels(viewer)
+    viewer.window.add_dock_widget(panels, name="CryoShift", area="right")
+    viewer.show()
+    viewer.window.resize(1280, 720)
+    session = session_of(viewer)
+    opening, picking, _, training, _, exporting = (panels.widget(i) for i in range(6))
+
+    def show(title: str, name: str, before: Callable[[], object] = lambda: None) -> None:
+        titles = [panels.widget(index).title for index in range(panels.count())]
+        panels.setCurrentIndex(titles.index(title))
+        wait()
+        before()
+        wait_for(session)
+        viewer.screenshot(str(IMAGES / f"{name}.png"), canvas_only=False, flash=False)
+
+    show("Open", "0-start")
+    show("Open", "1-open", opening.open_sample)
+    show("Pick", "2-diameter")
+    show("Pick", "3-pick", picking.find)
+    for name in NAMES:
+        session.add_class(name)
+    kinds = true_kinds(session, truth)
+    for name in (*NAMES, OTHER):
+        rows = np.flatnonzero((kinds == name) & session.shown)[:SHOTS]
+        for particle in session.particles.id[rows]:
+            session.label([int(particle)], name)
+    session.select(int(session.particles.id[np.flatnonzero(kinds == "ribosome")[0]]))
+    show("Label", "4-label", lambda: session.next("least certain"))
+
+    training._simulation.set_params(
+        SourceParams(chimeras=0, assemblies=0, distractors=0, per_class=50)
+    )
+    training._sources.tick(("4v6x", "1mnf", "2fha", "3j9i", "3cf3", "1wcm"))
+    show("Train", "5-train")
+    training.start()
+    wait(15_000)
+    viewer.screenshot(str(IMAGES / "6-training.png"), canvas_only=False, flash=False)
+    session.work.stop()
+    wait_for(session)
+
+    show("Review", "7-review")
+    show("Export", "8-export")
+    with tempfile.TemporaryDirectory() as folder:
+        exporting.write(Path(folder) / "sample_particles.star")
+        show("Export", "9-exported", exporting.show_written)
+    viewer.close()
+    scratch.cleanup()
+
+
+if __name__ == "__main__":
+    main()

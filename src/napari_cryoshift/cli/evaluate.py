@@ -1,0 +1,110 @@
+"""`cryoshift evaluate`: a particle list against the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from tyro.conf import Positional, arg
+
+from napari_cryoshift.core.formats import read_particles
+from napari_cryoshift.core.metrics import evaluate_classes, evaluate_detections
+from napari_cryoshift.core.types import Particles
+
+from .particles import ListCommand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(ListCommand):
+    """Compare a particle list with the truth.
+
+    A listed particle is right if a true one lies within the radius that no better one has taken.
+    Particles rank by their score or, with --class, by the probability of that class; those of a
+    list without scores rank as they stand. The radius is in Å but lists are in voxels, so give
+    --voxel-size or --tomogram.
+    """
+
+    file: Positional[Path]
+    """Particle list, e.g. of `cryoshift pick` or `cryoshift classify`."""
+    truth: Positional[Path]
+    """True particles: a CSV with the columns x, y, z (voxels from 0) and maybe class."""
+    radius: float
+    """Å within which a particle is the true one."""
+    only: Annotated[str | None, arg(name="class")] = None
+    """Evaluate this class alone; recall, precision and F1 are then of what was predicted so."""
+    at: tuple[int, ...] = (100, 250, 500, 1000)
+    """Print the recall of so many best particles."""
+
+    def run(self) -> None:
+        """Print the figures."""
+        context = self.context()
+        voxel_size = context.voxel_size
+        if voxel_size is None:
+            raise ValueError(
+                "the lists are in voxels but the radius is in Å; give --voxel-size or --tomogram"
+            )
+        found = read_particles(self.file, context=context)
+        truth = read_particles(self.truth, context=context, as_label=True)
+        wanted = truth if self.only is None else truth.take(self._members(truth))
+        scores = self._scores(found)
+
+        ranked = evaluate_detections(
+            found.positions * voxel_size,
+            scores,
+            wanted.positions * voxel_size,
+            self.radius,
+            at=self.at,
+        )
+        chosen = np.full(len(found), True) if self.only is None else found.predicted == self.only
+        listed = evaluate_detections(
+            found.positions[chosen] * voxel_size,
+            scores[chosen],
+            wanted.positions * voxel_size,
+            self.radius,
+        )
+        print(f"listed             {listed.found}")
+        print(f"true               {listed.truth}")
+        print(f"matched            {listed.matched}")
+        print(f"recall             {listed.recall:.4f}")
+        print(f"precision          {listed.precision:.4f}")
+        print(f"F1                 {listed.f1:.4f}")
+        print(f"average precision  {ranked.average_precision:.4f}")
+        for n, recall in ranked.recall_at.items():
+            print(f"recall at {n:<8} {recall:.4f}")
+        if self.only is None and (found.predicted != "").any() and (truth.label != "").all():
+            self._print_classes(found, truth, voxel_size)
+
+    def _members(self, truth: Particles) -> npt.NDArray[np.bool_]:
+        members = truth.label == self.only
+        if not members.any():
+            raise ValueError(
+                f"{self.truth.name} has no particle of class {self.only!r}; "
+                f"its classes are {', '.join(sorted(set(truth.label))) or 'not given'}"
+            )
+        return np.asarray(members, dtype=np.bool_)
+
+    def _scores(self, found: Particles) -> npt.NDArray[np.float64]:
+        if self.only is not None:
+            if found.probabilities is None or self.only not in found.classes:
+                raise ValueError(
+                    f"{self.file.name} has no column p_{self.only}; classify with that class first"
+                )
+            return found.probabilities[:, found.classes.index(self.only)]
+        if np.isnan(found.score).all():
+            return -np.arange(len(found), dtype=np.float64)
+        return found.score
+
+    def _print_classes(self, found: Particles, truth: Particles, voxel_size: float) -> None:
+        report = evaluate_classes(
+            found, truth.positions, list(truth.label), self.radius, voxel_size=voxel_size
+        )
+        wide = max(map(len, report.f1))
+        print(f"class accuracy     {report.accuracy:.4f}")
+        print(f"macro F1           {report.macro_f1:.4f}")
+        print(f"\n{'class':{wide}}  precision  recall      F1")
+        for name, f1 in report.f1.items():
+            precision, recall = report.precision[name], report.recall[name]
+            print(f"{name:{wide}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")

@@ -1,0 +1,206 @@
+"""Label: say what a few particles are, and the rest follows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit
+from superqt import QElidingLabel
+
+from napari_cryoshift.core.types import OTHER
+
+from .classes import ENOUGH, ClassTable
+from .editors import ChoiceEdit
+from .gestures import KEYS
+from .panel import Folded, Panel, button, wrapped
+from .queue import EXPLAINED, ORDERS
+from .slices import Slices
+from .style import colour_of, title_of
+
+if TYPE_CHECKING:
+    import napari
+
+
+class LabelPanel(Panel):
+    """The classes, the current particle, and steps from one particle to the next."""
+
+    title = "Label"
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__(viewer)
+        self.gestures = self.layers.gestures
+        self._make_classes()
+        self._make_particle()
+        self._make_history()
+        self.body.addStretch(1)
+        self._make_keys()
+
+        session = self.session
+        self.listen(session.classes_changed, self._show_classes)
+        self.listen(session.particles_changed, self._show_all)
+        self.listen(session.current_changed, self._show_current)
+        self.listen(session.diameter_changed, self._show_current)
+        self._show_all()
+
+    def advice(self) -> str:  # noqa: D102
+        session = self.session
+        if session.tomogram is None:
+            return "Open a tomogram, or try the sample."
+        kinds = [known for known in session.classes if known.name != OTHER]
+        if not kinds:
+            return "Type the name of a kind of particle above, e.g. ribosome."
+        counts = self._counts()
+        for known in kinds:
+            if not counts[known.name]:
+                return f"Click a {known.name} in the volume and press {known.key or 'its row'}."
+        if len(kinds) == 1 and not counts[OTHER]:
+            return "Click something that is not a particle and press 0, or name a second kind."
+        if not (session.particles.predicted != "").any():
+            return "Predictions come as soon as the particles have been looked at."
+        least = min(kinds, key=lambda known: counts[known.name])
+        missing = ENOUGH - counts[least.name]
+        if missing > 0:
+            return f"Predictions are live. {missing} more of {least.name} and they get dependable."
+        return "Predictions are live and dependable. Next: Review the least certain, or Export."
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: D102
+        super().showEvent(event)
+        self._choose(self._table.current_name())
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: D102
+        super().hideEvent(event)
+        self.gestures.brush = ""  # elsewhere a click only selects
+
+    # --- classes ---
+
+    def _make_classes(self) -> None:
+        self._table = ClassTable()
+        self._table.renamed.connect(self._rename)
+        self._table.removed.connect(self._remove)
+        self._table.chosen.connect(self._choose)
+        self.body.addWidget(self._table)
+        row = QHBoxLayout()
+        self._name = QLineEdit()
+        self._name.setObjectName("class_name")
+        self._name.setPlaceholderText("new kind of particle, e.g. ribosome")
+        self._name.returnPressed.connect(self._add)
+        row.addWidget(self._name, 1)
+        row.addWidget(button("Add", self._add, "Add a kind of particle"))
+        self.body.addLayout(row)
+        self._brush = QCheckBox("A click labels as the kind chosen above")
+        self._brush.setToolTip("A click where no candidate is adds a particle there.")
+        self._brush.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._brush.toggled.connect(lambda _: self._choose(self._table.current_name()))
+        self.body.addWidget(self._brush)
+
+    def _add(self) -> None:
+        with self.attempt():
+            self.session.add_class(self._name.text())
+            self._name.clear()
+
+    def _rename(self, old: str, new: str) -> None:
+        with self.attempt():
+            self.session.rename_class(old, new)
+
+    def _remove(self, name: str) -> None:
+        with self.attempt():
+            self.session.remove_class(name)
+
+    def _choose(self, name: str) -> None:
+        self.gestures.brush = name if self._brush.isChecked() else ""
+
+    def _counts(self) -> Counter[str]:
+        return Counter(self.session.particles.label.tolist())
+
+    def _show_classes(self) -> None:
+        self._table.show_classes(self.session.classes, self._counts())
+        names = [known.name for known in self.session.classes]
+        if self.gestures.brush and self.gestures.brush not in names:
+            self.gestures.brush = ""
+
+    # --- the current particle ---
+
+    def _make_particle(self) -> None:
+        self._slices = Slices()
+        self.body.addWidget(self._slices)
+        self._which, self._what = QElidingLabel(""), QElidingLabel("")
+        self.body.addWidget(self._which)
+        self.body.addWidget(self._what)
+        row = QHBoxLayout()
+        row.addWidget(button("◂ Previous", self.gestures.previous, "Shift-Space"))
+        row.addWidget(button("Next ▸", self.gestures.next, "Space"))
+        self._order = ChoiceEdit(ORDERS)
+        for index, order in enumerate(ORDERS):
+            self._order.setItemData(index, EXPLAINED[order], Qt.ItemDataRole.ToolTipRole)
+        self._order.setToolTip("What comes next")
+        self._order.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._order.changed.connect(self._set_order)
+        row.addWidget(self._order, 1)
+        self.body.addLayout(row)
+
+    def _set_order(self) -> None:
+        self.gestures.order = self._order.value()
+
+    def _show_current(self) -> None:
+        session, row = self.session, self.session.row
+        if row is None or session.tomogram is None:
+            self._slices.clear()
+            self._which.setText("no particle is chosen: click one, or press Space")
+            self._what.setText("")
+            return
+        table = session.particles
+        label, predicted = str(table.label[row]), str(table.predicted[row])
+        colours = colour_of(session.classes)
+        self._slices.show_particle(
+            session.tomogram,
+            table.positions[row],
+            session.diameter,
+            colours.get(label or predicted, colours[""]),
+        )
+        score = "" if np.isnan(table.score[row]) else f" · score {table.score[row]:.3g}"
+        self._which.setText(f"particle {table.id[row]}{score} · {session.shown.sum():,} on show")
+        said = f"you said {title_of(label)}" if label else "no label yet"
+        if predicted:
+            said += f" · predicted {title_of(predicted)}, {table.confidence[row]:.0%} sure"
+        self._what.setText(said)
+
+    # --- undo and keys ---
+
+    def _make_history(self) -> None:
+        self._undo = button("⟲", self.gestures.undo, "Control-Z")
+        self._redo = button("⟳", self.gestures.redo, "Control-Shift-Z")
+        self._undo_title = QElidingLabel("")
+        row = QHBoxLayout()
+        row.addWidget(self._undo)
+        row.addWidget(self._redo)
+        row.addWidget(self._undo_title, 1)
+        self.body.addLayout(row)
+
+    def _show_history(self) -> None:
+        project = self.session.project
+        undo = None if project is None else project.undo_title
+        redo = None if project is None else project.redo_title
+        self._undo.setEnabled(undo is not None)
+        self._redo.setEnabled(redo is not None)
+        self._undo_title.setText(f"undo: {undo}" if undo else "nothing to undo")
+        self._redo.setToolTip(f"redo: {redo}" if redo else "nothing to redo")
+
+    def _make_keys(self) -> None:
+        words = {"1 … 9": "label as the class with that key", "0": "not a particle"}
+        words |= {key: text for key, (_, text) in KEYS.items()}
+        lines = "".join(
+            f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>"
+            for key, text in words.items()
+        )
+        self.body.addWidget(Folded("Keys", wrapped(f"<table>{lines}</table>")))
+        self.gestures.bind_panel(self)
+
+    def _show_all(self) -> None:
+        self._show_classes()
+        self._show_current()
+        self._show_history()
+        self.show_advice()

@@ -1,0 +1,243 @@
+"""Review: look at what the model says, the doubtful first; a correction is a label at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence, QPixmap, QShortcut, QShowEvent
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel
+from scipy.stats import binomtest
+
+from napari_cryoshift.core.types import OTHER, Particles
+
+from .gallery import PICTURE, Gallery, Tile
+from .panel import Panel, button, wrapped
+from .pictures import box_at, pixmap, sections
+from .predictions import left_out
+from .queue import margin
+from .style import colour_of, title_of
+
+if TYPE_CHECKING:
+    import napari
+
+_PAGE = 40
+_WHAT = {
+    "least certain": "where the two best classes are closest to each other",
+    "disagreements": "your label and the model differ, each label left out in turn",
+    "of one kind": "everything predicted as one kind, the surest first",
+    "labelled by me": "to look at your own labels again",
+}
+
+
+class ReviewPanel(Panel):
+    """A queue, shown as a gallery, with the keys of Label."""
+
+    title = "Review"
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__(viewer)
+        self._answers = np.empty(0, dtype=object)
+        self._make_queue()
+        self._gallery = Gallery()
+        self._gallery.setMinimumHeight(2 * (PICTURE + 24))
+        self._gallery.current_changed.connect(self.session.select)
+        self.body.addWidget(self._gallery, 1)
+        self._make_actions()
+        self._make_keys()
+        self._estimate = wrapped("")
+        self._estimate.setToolTip(
+            "Each label is left out in turn and predicted from the others. Labels of doubtful "
+            "particles make this figure worse than the truth."
+        )
+        self.body.addWidget(self._estimate)
+        # Leaving out each label takes a moment: only when a person looks, and not at each click.
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(300)
+        self._later.timeout.connect(self._estimate_figures)
+        self.listen(self.session.particles_changed, self._on_particles)
+        self.listen(self.session.classes_changed, self._list_kinds)
+        self._list_kinds()
+
+    def advice(self) -> str:  # noqa: D102
+        session = self.session
+        table = session.particles
+        if not (table.predicted != "").any():
+            return "Nothing is predicted yet: label particles of two kinds under Label."
+        reviewed, shown = int((table.label != "").sum()), int(session.shown.sum())
+        return (
+            f"{reviewed:,} of {shown:,} reviewed. Enter accepts, a digit corrects, Shift chooses "
+            "a range. Next: Export."
+        )
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: D102
+        super().showEvent(event)
+        self.refill()
+        self._later.start()
+
+    # --- the queue ---
+
+    def _make_queue(self) -> None:
+        self._what = QComboBox()
+        for name, tip in _WHAT.items():
+            self._what.addItem(name)
+            self._what.setItemData(self._what.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self._kind = QComboBox()
+        for box in (self._what, self._kind):
+            box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            box.activated.connect(lambda _: self.refill())
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Show"))
+        row.addWidget(self._what, 1)
+        row.addWidget(self._kind, 1)
+        self.body.addLayout(row)
+
+    def _list_kinds(self) -> None:
+        chosen = self._kind.currentData()
+        self._kind.clear()
+        for known in self.session.classes:
+            self._kind.addItem(title_of(known.name), known.name)
+        self._kind.setCurrentIndex(max(self._kind.findData(chosen), 0))
+
+    def refill(self) -> None:
+        """Fill the gallery anew from the queue; it never changes by itself."""
+        what, table = self._what.currentText(), self.session.particles
+        self._kind.setVisible(what == "of one kind")
+        wanted, due = self._queue(what, table)
+        order = np.argsort(-np.where(wanted, due, -np.inf), kind="stable")
+        self._fill([int(i) for i in table.id[order[: min(_PAGE, int(wanted.sum()))]]])
+
+    def _queue(
+        self, what: str, table: Particles
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+        """Return (n,) whether a particle is in the queue, and (n,) how soon it is due."""
+        said = table.predicted != ""
+        doubt = 1 - np.nan_to_num(margin(table))
+        unlabelled = table.label == ""
+        if what == "disagreements":
+            answers = self._left_out()
+            return (answers != "") & (answers != table.label), doubt
+        if what == "of one kind":
+            mine = table.predicted == self._kind.currentData()
+            return mine & unlabelled & self.session.shown, np.nan_to_num(table.confidence)
+        if what == "labelled by me":
+            return ~unlabelled, doubt
+        return said & unlabelled & self.session.shown, doubt
+
+    def _fill(self, ids: list[int]) -> None:
+        tomogram, table = self.session.tomogram, self.session.particles
+        if tomogram is None:
+            self._gallery.clear()
+            return
+        rows = {int(particle): row for row, particle in enumerate(table.id)}
+        colours = colour_of(self.session.classes)
+        side = max(round(1.5 * self.session.diameter / tomogram.voxel_size), 8)
+
+        def picture(particle: int) -> QPixmap:
+            cut, _, _ = sections(box_at(tomogram, table.positions[rows[particle]], side))
+            return pixmap(cut, PICTURE)
+
+        tiles = [_tile(table, rows[particle], colours) for particle in ids if particle in rows]
+        self._gallery.show_tiles(tiles, picture)
+
+    def _on_particles(self) -> None:
+        if self.isVisible():
+            if self._gallery.count():
+                self._fill(self._gallery.ids)
+            else:
+                self.refill()
+            self._later.start()
+
+    # --- accept and correct ---
+
+    def _make_actions(self) -> None:
+        row = QHBoxLayout()
+        row.addWidget(button("Accept", self.accept, "Enter: what is predicted becomes the label"))
+        row.addWidget(button("Undo", self.layers.gestures.undo, "Control-Z"))
+        row.addStretch(1)
+        row.addWidget(button("Next page ▸", self.refill, "Fill the gallery anew from the queue"))
+        self.body.addLayout(row)
+
+    def _make_keys(self) -> None:
+        keys: dict[str, Callable[[], None]] = {
+            "Return": self.accept,
+            "Enter": self.accept,
+            "Backspace": partial(self._give, ""),
+            "Ctrl+Z": self.layers.gestures.undo,
+            "Ctrl+Shift+Z": self.layers.gestures.redo,
+        }
+        keys |= {digit: partial(self._correct, digit) for digit in "0123456789"}
+        for key, action in keys.items():
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
+
+    def accept(self) -> None:
+        """Take the predictions of the chosen particles as labels."""
+        table, chosen = self.session.particles, self._gallery.chosen()
+        with self.attempt():
+            for name in sorted(set(table.predicted[np.isin(table.id, chosen)]) - {""}):
+                alike = np.isin(table.id, chosen) & (table.predicted == name)
+                self.session.label(table.id[alike].tolist(), name)
+            self._done()
+
+    def _correct(self, key: str) -> None:
+        for known in self.session.classes:
+            if known.key == key:
+                self._give(known.name)
+
+    def _give(self, name: str) -> None:
+        chosen = self._gallery.chosen()
+        if chosen:
+            with self.attempt():
+                self.session.label(chosen, name)
+                self._done()
+
+    def _done(self) -> None:
+        self.session.mark("Review")
+        self._gallery.advance()
+
+    # --- how good is it ---
+
+    def _left_out(self) -> npt.NDArray[np.object_]:
+        session = self.session
+        return left_out(session.particles, session.embeddings, session.classify)
+
+    def _estimate_figures(self) -> None:
+        if self.isVisible():
+            self._estimate.setText(estimate(self.session.particles.label, self._left_out()))
+
+
+def _tile(table: Particles, row: int, colours: dict[str, str]) -> Tile:
+    label, predicted = str(table.label[row]), str(table.predicted[row])
+    sure = "" if np.isnan(table.confidence[row]) else f"{table.confidence[row]:.0%}"
+    said = f"you said {title_of(label)}" if label else "no label yet"
+    return Tile(
+        id=int(table.id[row]),
+        colour=colours.get(label or predicted, colours[""]),
+        labelled=bool(label),
+        text="✓" if label else sure,
+        tip=f"particle {table.id[row]}: {said}; predicted {title_of(predicted)}, {sure} sure",
+    )
+
+
+def estimate(labels: npt.NDArray[np.object_], answers: npt.NDArray[np.object_]) -> str:
+    """Say precision and recall of the left-out labels, with 95 % intervals (Wilson 1927)."""
+    asked = answers != ""
+    said, true = answers[asked], labels[asked]
+    right = said == true
+    found, real = said != OTHER, true != OTHER
+    if not found.any() or not real.any():
+        return "Precision and recall come with more labels."
+    figures = []
+    for name, rows in (("precision", found), ("recall", real)):
+        interval = binomtest(int(right[rows].sum()), int(rows.sum())).proportion_ci(method="wilson")
+        figures.append(
+            f"{name} {right[rows].mean():.2f} ({interval.low:.2f} to {interval.high:.2f})"
+        )
+    return f"Estimated {' and '.join(figures)}, from {asked.sum()} labels left out in turn."

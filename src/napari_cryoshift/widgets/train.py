@@ -1,0 +1,190 @@
+"""Train: for those who want more than the embedding that comes with the program."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtWidgets import QButtonGroup, QLabel
+
+from napari_cryoshift.core.checkpoint import Checkpoint
+from napari_cryoshift.core.devices import best_device
+from napari_cryoshift.core.methods import METHODS, MethodParams
+from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.types import Particles, Subtomograms, Tomogram, TrainingData
+from napari_cryoshift.core.volumes import crop
+from napari_cryoshift.core.workflows import SourceParams, shipped_checkpoint, simulate_source, train
+
+from .cards import MethodCard
+from .curves import Curves
+from .form import Form
+from .panel import Folded, Panel, button, wrapped
+from .runs import RunList
+from .sources import SourceList
+
+if TYPE_CHECKING:
+    import napari
+
+_DEVICES = {"cuda": "graphics card (CUDA)", "mps": "graphics processor (Apple)", "cpu": "processor"}
+
+
+class TrainPanel(Panel):
+    """Methods as cards, their parameters, what to learn from, and earlier runs."""
+
+    title = "Train"
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__(viewer)
+        self._make_runs()
+        self._make_cards()
+        self._make_details()
+        self._start = button("Start training", self.start)
+        self.body.addWidget(self._start)
+        self._curves = Curves()
+        self._curves.hide()
+        self.body.addWidget(self._curves)
+        self.body.addStretch(1)
+        self.listen(self.session.particles_changed, self._show_counts)
+        self.listen(self.session.tomogram_changed, self._show_runs)
+        self.listen(self.session.checkpoint_changed, self._show_runs)
+        self._show_counts()
+        self._show_runs()
+
+    def advice(self) -> str:  # noqa: D102
+        device = _DEVICES[best_device().type]
+        if self.session.work.in_foreground:
+            return f"Training on the {device}. You can go on labelling meanwhile."
+        return f"Nothing has to be trained: predictions follow your labels. Here: {device}."
+
+    # --- what to train ---
+
+    def _make_cards(self) -> None:
+        self.body.addWidget(wrapped("Or train one of your own, on simulated known structures:"))
+        group = QButtonGroup(self)
+        self._cards = {name: MethodCard(method) for name, method in METHODS.items()}
+        for card in self._cards.values():
+            group.addButton(card.radio)
+            card.chosen.connect(self._show_form)
+            self.body.addWidget(card)
+
+    def _make_details(self) -> None:
+        self._sources = SourceList()
+        self._sources.changed.connect(self._show_counts)
+        self.body.addWidget(Folded("Known structures to learn from", self._sources))
+        self._forms = {name: Form(method.params_type) for name, method in METHODS.items()}
+        self._simulation = Form(
+            SourceParams,
+            [name for name in SourceParams.model_fields if name not in ("structures", "hold_out")],
+        )
+        self.body.addWidget(Folded("Settings of the method", *self._forms.values()))
+        self.body.addWidget(Folded("How known structures are imaged", self._simulation))
+        next(iter(self._cards.values())).radio.setChecked(True)
+
+    @property
+    def method(self) -> str:
+        """Name of the chosen method."""
+        return next(name for name, card in self._cards.items() if card.radio.isChecked())
+
+    def _show_form(self) -> None:
+        for name, form in self._forms.items():
+            form.setVisible(name == self.method)
+
+    def _show_counts(self) -> None:
+        counts = {
+            "source": len(self._sources.ids()),
+            "target": int(self.session.shown.sum()),
+            "support": int((self.session.particles.label != "").sum()),
+        }
+        for card in self._cards.values():
+            card.show_what_is_there(counts)
+
+    # --- training ---
+
+    def start(self) -> None:
+        """Train in the background with what is chosen; the result is used at once."""
+        with self.attempt():
+            if self.session.tomogram is None:
+                raise ValueError("no tomogram is open; open one, or try the sample")
+            source = self._simulation.params().model_copy(
+                update={"structures": self._sources.ids()}
+            )
+            job = _training(
+                self.method,
+                self._forms[self.method].params(),
+                source,
+                self.session.tomogram,
+                self.session.particles.take(self.session.shown),
+            )
+            self.session.work.run(job, "Training", done=self._keep, follow=self._curves.add)
+            self._curves.reset()
+            self._curves.show()
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        with self.attempt():
+            card = {**checkpoint.card, "figures": self._curves.latest}
+            checkpoint = dataclasses.replace(checkpoint, card=card)
+            folder = self._folder()
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"{datetime.now():%Y%m%d-%H%M%S}-{checkpoint.method}.safetensors"
+                checkpoint.save(folder / name)
+            self.session.use(checkpoint)
+            self.session.mark("Train")
+
+    # --- earlier runs ---
+
+    def _make_runs(self) -> None:
+        self.body.addWidget(QLabel("Predict with"))
+        self._runs = RunList()
+        self._runs.chosen.connect(self._use_run)
+        self.body.addWidget(self._runs)
+
+    def _folder(self) -> Path | None:
+        project = self.session.project
+        return None if project is None else project.folder / "checkpoints"
+
+    def _show_runs(self) -> None:
+        self._runs.show_runs(self._folder(), self.session.checkpoint)
+
+    def _use_run(self, file: Path | None) -> None:
+        with self.attempt():
+            self.session.use(shipped_checkpoint() if file is None else Checkpoint.load(file))
+
+
+def _training(
+    method: str,
+    params: MethodParams,
+    source: SourceParams,
+    tomogram: Tomogram,
+    particles: Particles,
+) -> Job[Checkpoint]:
+    """Make the data, then train."""
+    yield Progress("making volumes to learn from", 0, 0)
+    data = TrainingData(
+        source=simulate_source(source),
+        target=_cropped(tomogram, particles, source),
+        support=_support(tomogram, particles, source),
+    )
+    card = {"source": source.model_dump(mode="json"), "labels": int((particles.label != "").sum())}
+    return (yield from train(method, params, data, card))
+
+
+def _cropped(tomogram: Tomogram, particles: Particles, source: SourceParams) -> Subtomograms:
+    imaging = source.imaging
+    return crop(tomogram, particles, box=imaging.box, voxel_size=imaging.voxel_size)
+
+
+def _support(tomogram: Tomogram, particles: Particles, source: SourceParams) -> Subtomograms | None:
+    """Return the labelled particles as volumes with labels; None where two classes have none."""
+    labelled = particles.take(particles.label != "")
+    if len(set(labelled.label)) < 2:
+        return None
+    classes, labels = np.unique(labelled.label.astype(str), return_inverse=True)
+    return dataclasses.replace(
+        _cropped(tomogram, labelled, source),
+        labels=labels.astype(np.int64),
+        classes=tuple(map(str, classes)),
+    )
