@@ -57,7 +57,7 @@ def make_volume(path: Path, shape: tuple[int, int, int], seed: int = 0) -> npt.N
     radius = DIAMETER / 2 / VOXEL
     reach = int(np.ceil(radius)) + 1
     centres = []
-    for corner in product(*(range(0, n, CELL) for n in shape)):
+    for corner in product(*(range(0, n - CELL + 1, CELL) for n in shape)):
         centre = corner + rng.uniform(reach, CELL - reach, 3)
         first = np.floor(centre).astype(int) - reach
         box = tuple(slice(a, a + 2 * reach + 1) for a in first)

@@ -158,7 +158,6 @@ def test_table_is_sorted_and_complete():
     assert found.score[-1] > 0
     assert set(found.source) == {"pick"}
     assert set(found.tomogram) == {"ts_01"}
-    assert not found.edge.any()
 
 
 def test_border_keeps_its_distance_from_every_face():
@@ -316,3 +315,16 @@ def test_every_parameter_has_a_title_a_description_and_bounds():
         assert field.title, name
         assert field.description, name
         assert field.metadata, name
+
+
+def test_particles_that_reach_beyond_the_tomogram_are_flagged_not_lost():
+    centres = [(3, 20, 20), (20, 20, 20), (20, 37, 20)]
+    z, y, x = np.indices((40, 40, 40))
+    volume = np.zeros((40, 40, 40), np.float32)
+    for a, b, c in centres:
+        volume += np.exp(-((z - a) ** 2 + (y - b) ** 2 + (x - c) ** 2) / 18).astype(np.float32)
+    noise = 0.01 * np.random.default_rng(0).normal(size=volume.shape).astype(np.float32)
+    found = finish(pick(Tomogram(volume + noise, 10.0, "t", dark=False), PickParams(diameter=100)))
+    distances = cdist(centres, found.positions)
+    assert (distances.min(1) < 2).all()
+    assert found.edge[distances.argmin(1)].tolist() == [True, False, True]

@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from napari_cryoshift.core.formats import write_particles
 from napari_cryoshift.core.types import Particles, Tomogram
-from napari_cryoshift.core.workflows import FewShotParams, classify, embed
+from napari_cryoshift.core.workflows import FewShotParams, classify, crop_for, embed
 
 from .command import output
 from .particles import EmbeddingCommand, read_inside
@@ -45,7 +45,8 @@ class Classify(EmbeddingCommand):
             label=np.concatenate([np.full(n, "", dtype=object), support.label]),
             score=np.concatenate([particles.score, support.score]),
         )
-        vectors = self.finish(embed(tomogram, both, self.load(), self.cache))
+        checkpoint = self.load()
+        vectors = self.finish(embed(tomogram, both, checkpoint, self.cache))
         said = classify(vectors, both, self.params).take(np.arange(n))
         found = particles.replace(
             predicted=said.predicted,
@@ -55,6 +56,8 @@ class Classify(EmbeddingCommand):
         )
         write_particles(path, found, "csv")
         print(f"{n} particles in {path}")
+        if padded := np.count_nonzero(crop_for(tomogram, particles, checkpoint).edge):
+            print(f"{padded} of them have boxes that reach beyond the tomogram and were padded")
         for name, count in collections.Counter(found.predicted).most_common():
             print(f"{count:8}  {name}")
 

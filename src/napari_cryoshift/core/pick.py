@@ -135,7 +135,7 @@ def pick(tomogram: Tomogram, params: PickParams, mask: Any | None = None) -> Job
 
     from_face = np.minimum(positions + 0.5, np.array(tomogram.shape) - 0.5 - positions)
     inside = (from_face * tomogram.voxel_size >= params.border).all(axis=1)
-    positions, values = positions[inside], values[inside]
+    positions, values, from_face = positions[inside], values[inside], from_face[inside]
     ranked = _best_first(positions, values, strictness=params.strictness)
     distance = params.min_distance * params.diameter / tomogram.voxel_size
     chosen = ranked[separate(positions[ranked], distance, max_count=params.max_count)]
@@ -144,6 +144,7 @@ def pick(tomogram: Tomogram, params: PickParams, mask: Any | None = None) -> Job
         score=values[chosen] / np.sqrt(mean_square),
         source="pick",
         tomogram=tomogram.name,
+        edge=(from_face[chosen] * tomogram.voxel_size < params.diameter / 2).any(axis=1),
     )
 
 

@@ -83,7 +83,7 @@ class Particles:
     tomogram, source
         (n,) str: name of the tomogram; how the particle came to be ("pick", "click", "import").
     edge
-        (n,) bool: the box of this particle reaches beyond the tomogram.
+        (n,) bool: the particle reaches beyond the tomogram; its box is padded, not lost.
     orientations
         (n, 3, 3) float64 active rotations (reference to tomogram, acting on xyz), or None.
     probabilities, classes

@@ -162,7 +162,10 @@ class LabelPanel(Panel):
             colours.get(label or predicted, colours[""]),
         )
         score = "" if np.isnan(table.score[row]) else f" · score {table.score[row]:.3g}"
-        self._which.setText(f"particle {table.id[row]}{score} · {session.shown.sum():,} on show")
+        edge = " · at the edge" if table.edge[row] else ""
+        self._which.setText(
+            f"particle {table.id[row]}{score}{edge} · {session.shown.sum():,} on show"
+        )
         said = f"you said {title_of(label)}" if label else "no label yet"
         if predicted:
             said += f" · predicted {title_of(predicted)}, {table.confidence[row]:.0%} sure"

@@ -223,22 +223,23 @@ class Layers:
         title = f"read back: {name}"
         if title in self.viewer.layers:
             self.viewer.layers.remove(title)
-        self.viewer.add_points(
+        crosses = Points(
             positions,
             name=title,
+            ndim=3,
             size=0.4 * self._size,
             symbol="cross",
             face_color="white",
             border_width=0,
             **space(self._voxel_size),
-        ).editable = False
+        )
+        self._add_points(crosses)
 
     def _shown(self, layer: Points | None, name: str) -> Points:
         """Return the layer; it is made when it is missing or a person removed it."""
         if layer is not None and layer in self.viewer.layers:
             return layer
         is_box = name == CURRENT
-        active = self.viewer.layers.selection.active
         layer = Points(
             np.empty((0, 3)),
             name=name,
@@ -251,14 +252,19 @@ class Layers:
             **_fading(),
             **space(self._voxel_size),
         )
+        self._add_points(layer)
+        layer.editable = name == RULER
+        return layer
+
+    def _add_points(self, layer: Points) -> None:
+        active = self.viewer.layers.selection.active
         self.viewer.add_layer(layer)
         self.gestures.bind(layer)
-        layer.editable = name == RULER  # edits go through the project, so that they can be undone
+        layer.editable = False  # edits go through the project, so that they can be undone
         # The image stays active: a person sees its contrast, and napari's status line does not
         # look for points in a thread of its own while they change.
         if active is not None:
             self.viewer.layers.selection.active = active
-        return layer
 
 
 def _is_spaced(layer: Any, spaced: dict[str, Any]) -> bool:
