@@ -56,7 +56,8 @@ class Classify(EmbeddingCommand):
         )
         write_particles(path, found, "csv")
         print(f"{n} particles in {path}")
-        if padded := np.count_nonzero(crop_for(tomogram, particles, checkpoint).edge):
+        edge = crop_for(tomogram, particles, checkpoint).edge
+        if edge is not None and (padded := edge.sum()):
             print(f"{padded} of them have boxes that reach beyond the tomogram and were padded")
         for name, count in collections.Counter(found.predicted).most_common():
             print(f"{count:8}  {name}")
