@@ -5,6 +5,7 @@ import struct
 import time
 from pathlib import Path
 
+import emfile
 import mrcfile
 import numpy as np
 import pytest
@@ -416,3 +417,11 @@ def test_full_disk_leaves_the_old_volume(tmp_path, monkeypatch, step):
 def test_saving_into_no_folder(tmp_path):
     with pytest.raises(OSError, match="nothing was written"):
         save_volume(tmp_path / "none" / "a.mrc", volume(), 10.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_an_em_file_of_another_program_reads_alike(tmp_path, dtype):
+    values = np.random.default_rng(0).integers(-99, 99, (7, 5, 3)).astype(dtype)
+    emfile.write(tmp_path / "volume.em", values)
+    read = open_tomogram(tmp_path / "volume.em", voxel_size=10.0)
+    np.testing.assert_array_equal(np.asarray(read.data), values)
