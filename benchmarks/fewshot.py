@@ -53,6 +53,16 @@ def interval(values):
     return student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
 
 
+def power_ratio(noisy, structures, params, seed):
+    """Variance of the signal over that of the noise, from the same volumes without noise."""
+    rows = np.arange(0, len(noisy), 10)
+    quiet = params.model_copy(update={"snr": (1e9, 1e9)})
+    per_class = len(noisy) // len(structures)
+    clean = simulate_subtomograms(structures, quiet, per_class=per_class, seed=seed)[rows]
+    explained = (clean * noisy[rows]).mean((1, 2, 3)) ** 2
+    return float((explained / (1 - explained)).median())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--per-class", type=int, default=150)
@@ -71,7 +81,7 @@ def main():
         if missing:
             raise SystemExit(f"{name} was trained on relatives of {', '.join(sorted(missing))}")
 
-    results = {}
+    results, ratios = {}, []
     for column, snr in enumerate(SNRS):
         params = ImagingParams(
             snr=(snr, snr),
@@ -83,6 +93,7 @@ def main():
             structures, params, per_class=args.per_class, seed=args.seed + column
         )
         volumes = torch.cat([sets[start : start + 64] for start in range(0, len(sets), 64)])
+        ratios.append(power_ratio(volumes, structures, params, args.seed + column))
         for name, checkpoint in embeddings.items():
             method = checkpoint.build()
             taken = volumes if checkpoint.box == 32 else fourier_crop(volumes, checkpoint.box)
@@ -93,6 +104,7 @@ def main():
                 results.setdefault(key, []).append((values.mean(), interval(values)))
     print(f"unseen: {', '.join(UNSEEN)}; {args.per_class} volumes a class, {args.tasks} tasks")
     print(f"{'nominal SNR':34}" + "".join(f"{snr:>15g}" for snr in SNRS))
+    print(f"{'measured power ratio':34}" + "".join(f"{ratio:>15.4f}" for ratio in ratios))
     for (ways, shots), values in PAPER.items():
         print(f"{f'paper, {ways}-way {shots}-shot':34}" + "".join(f"{v:>15.3f}" for v in values))
     for key, values in results.items():
@@ -104,6 +116,7 @@ def main():
         json.dumps(
             {
                 "snr": SNRS,
+                "power_ratio": ratios,
                 "unseen": UNSEEN,
                 "seed": args.seed,
                 "accuracy": results,

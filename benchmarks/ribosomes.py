@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--clicks", type=int, default=10)
     parser.add_argument("--no-template", action="store_true", help="skip template matching")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
 
     tomogram = open_tomogram(args.folder / "empiar11658_tomo171_31.36A.mrc.gz", dark=True)
     table = pd.read_csv(args.folder / "empiar11658_tomo171_80S_coords.csv")
