@@ -18,6 +18,8 @@ import pandas as pd
 import torch
 from scipy.spatial import cKDTree
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.pick import PickParams, pick
@@ -103,6 +105,9 @@ def main():
     candidates = picks.take(np.arange(CANDIDATES))
     near = cKDTree(picks.positions[:1000]).query(experts)[0] * tomogram.voxel_size <= WITHIN
     print(f"picking: {near.mean():.3f} of {len(experts)} experts among the best 1000")
+    distance, nearest = cKDTree(candidates.positions).query(experts)
+    middle, tenth = np.percentile(distance * tomogram.voxel_size, [50, 90])
+    print(f"from an expert position to the nearest pick: median {middle:.0f} Å, 90 % {tenth:.0f} Å")
 
     checkpoint = Checkpoint.load(args.checkpoint) if args.checkpoint else shipped_checkpoint()
     # A clicked expert position takes the picking score of the candidate nearest to it.
@@ -119,7 +124,18 @@ def main():
     scores = {"DoG score": candidates.score}
     if not args.no_template:
         scores["template matching, 80S"] = template_matching(volumes[:CANDIDATES], 16.0)
-    rows = {name: [] for name in (*scores, *features)}
+    # What the looks could give if every expert position were known.
+    listed = np.zeros(CANDIDATES, dtype=bool)
+    listed[nearest[distance * tomogram.voxel_size <= WITHIN]] = True
+    standard = (learnt - learnt.mean(0)) / np.sqrt(learnt.var(0).sum())
+    scores["looks alone, all labels"] = cross_val_predict(
+        LogisticRegression(C=10, max_iter=2000),
+        standard[:CANDIDATES],
+        listed,
+        cv=5,
+        method="decision_function",
+    )
+    rows = {name: [] for name in (*scores, *features, "looks alone")}
     for draw in range(args.draws):
         generator = np.random.default_rng(draw)
         clicked = generator.choice(len(experts), args.clicks, replace=False)
@@ -133,7 +149,10 @@ def main():
         ranking = dict(scores)
         for name, vectors in features.items():
             known = classify(vectors, both.replace(label=labels))
-            ranking[name] = known.probabilities[:CANDIDATES, known.classes.index("ribosome")]
+            ranking[name] = known.probabilities[:CANDIDATES, 0]
+        unscored = both.replace(label=labels, score=np.full(len(both), np.nan))
+        known = classify(learnt, unscored)
+        ranking["looks alone"] = known.probabilities[:CANDIDATES, 0]
         for name, score in ranking.items():
             order = np.argsort(-score, kind="stable")
             rows[name].append(share_found(rest, candidates.positions[order], tomogram.voxel_size))
