@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.losses import squared_distances
+from napari_cryoshift.core.metrics import mean_interval
 from napari_cryoshift.core.simulate.subtomograms import ImagingParams, simulate_subtomograms
 from napari_cryoshift.core.structures import library
 from napari_cryoshift.core.training import episodes
-from napari_cryoshift.core.volumes import fourier_crop
+from napari_cryoshift.core.volumes import standardise
 from napari_cryoshift.core.workflows import shipped_checkpoint
 
 UNSEEN = ("3jb9", "1wcm", "4v6x", "3j9i", "4v8r")
@@ -48,9 +48,26 @@ def accuracies(vectors, labels, ways, shots, tasks, seed):
     return np.array(found)
 
 
-def interval(values):
-    """Half width of the 95 % interval of the mean over tasks."""
-    return student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+def fourier_crop(volumes, box):
+    """Keep the lowest frequencies: fewer, larger voxels over the same extent.
+
+    Parameters
+    ----------
+    volumes
+        (b, d, d, d).
+    box
+        New side, even and at most d.
+
+    Returns
+    -------
+    Tensor
+        (b, box, box, box), standardised.
+    """
+    d, half = volumes.shape[-1], box // 2
+    spectrum = torch.fft.rfftn(volumes, dim=(1, 2, 3))
+    kept = torch.cat([torch.arange(half), torch.arange(d - half, d)])
+    low = spectrum[:, kept][:, :, kept][..., : half + 1]
+    return standardise(torch.fft.irfftn(low, s=(box,) * 3))
 
 
 def power_ratio(noisy, structures, params, seed):
@@ -101,7 +118,7 @@ def main():
             for ways, shots in ((2, 5), (2, 1), (5, 5), (5, 1)):
                 values = accuracies(vectors, sets.labels, ways, shots, args.tasks, args.seed)
                 key = f"{name}, {ways}-way {shots}-shot"
-                results.setdefault(key, []).append((values.mean(), interval(values)))
+                results.setdefault(key, []).append(mean_interval(values))
     print(f"unseen: {', '.join(UNSEEN)}; {args.per_class} volumes a class, {args.tasks} tasks")
     print(f"{'nominal SNR':34}" + "".join(f"{snr:>15g}" for snr in SNRS))
     print(f"{'measured power ratio':34}" + "".join(f"{ratio:>15.4f}" for ratio in ratios))

@@ -161,6 +161,18 @@ def test_picks_are_listed_best_first_and_find_the_particles(home, classified):
     assert (nearest * 12 < 90).mean() > 0.9
 
 
+def test_candidates_outside_the_mask_are_dropped(home, tmp_path):
+    shape = mrcfile.read(home / "tomo.mrc").shape
+    mask = np.zeros(shape, np.float32)
+    mask[:, :, : shape[2] // 2] = 1
+    save_volume(tmp_path / "mask.mrc", mask, 1.0)
+    words = f"pick {home}/tomo.mrc --diameter 200 --quiet --out {tmp_path}/half.csv"
+    assert main([*words.split(), "--mask", f"{tmp_path}/mask.mrc"]) == 0
+    assert {float(row["x"]) < shape[2] // 2 for row in rows(tmp_path / "half.csv")} == {True}
+    save_volume(tmp_path / "small.mrc", mask[1:], 1.0)
+    assert main([*words.split(), "--mask", f"{tmp_path}/small.mrc"]) == 2
+
+
 def test_a_classified_list_has_its_columns_and_the_rows_of_the_picks(home, classified):
     before, after = rows(home / "picks.csv"), rows(classified)
     assert list(after[0]) == [
@@ -265,6 +277,24 @@ def test_export_by_class_and_confidence(home, classified, tmp_path):
         if row["class"] == "ferritin" and float(row["confidence"]) >= 0.5
     ]
     assert [row["id"] for row in rows(tmp_path / "classified.csv")] == wanted
+
+
+def test_an_exported_list_goes_by_the_name_that_was_given(home, classified, tmp_path):
+    words = f"export {classified} --to relion3 --tomogram {home}/tomo.mrc"
+    assert main([*words.split(), "--out", f"{tmp_path}/a"]) == 0
+    words = f"export {tmp_path}/a/classified.star --to relion3 --tomogram {home}/tomo.mrc"
+    assert main([*words.split(), "--out", f"{tmp_path}/b", "--name", "TS_01"]) == 0
+    written = (tmp_path / "b" / "classified.star").read_text()
+    assert {line.split()[3] for line in written.splitlines() if line[:1].isdigit()} == {"TS_01"}
+
+
+def test_of_a_list_of_several_tomograms_the_rows_of_this_one_are_taken(home, tmp_path, capsys):
+    both = table(
+        tmp_path / "both.csv", "x,y,z,tomogram", "9,9,9,tomo.mrc", "900,9,9,else", "20,20,20,tomo"
+    )
+    words = f"embed {home}/tomo.mrc {both} --checkpoint {home}/tiny.safetensors --quiet"
+    assert main([*words.split(), "--out", f"{tmp_path}/e.npz"]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "e.npz")["positions"], [[20, 20, 20]])
 
 
 def test_simulated_subtomograms_are_a_labelled_stack(tmp_path):
@@ -432,6 +462,7 @@ def test_debug_shows_where_an_error_arose(capsys):
 PICK = "pick --diameter 180 --out {here}/out.csv"
 CLASSIFY = "classify {home}/tomo.mrc {home}/classified.csv --out {here}/out.csv"
 LISTED = "--support {home}/support.csv --checkpoint {home}/tiny.safetensors --out {here}/out.csv"
+EXPORT = "export {home}/classified.csv --tomogram {home}/tomo.mrc --out {here}/new"
 EVALUATE = "evaluate {home}/classified.csv {home}/tomo.csv"
 BROKEN = {
     "truncated": f"{PICK} {{here}}/short.mrc",
@@ -445,6 +476,25 @@ BROKEN = {
     "out of bounds": f"{PICK} {{home}}/tomo.mrc --strictness 99",
     "wrong ending": "pick {home}/tomo.mrc --out {here}/out.star",
     "no folder": "pick {home}/tomo.mrc --out {here}/no/out.csv",
+    "a folder": "pick {home}/tomo.mrc --out {here}/folder.csv",
+    "over its picks": f"{CLASSIFY} --support {{here}}/support.csv --out {{home}}/classified.csv",
+    "over its support": f"{CLASSIFY} --support {{here}}/support.csv --out {{here}}/support.csv",
+    "a file as folder": "demo --out {here}/short.mrc",
+    "a file as cache": f"classify {{home}}/tomo.mrc {{here}}/near.csv {LISTED} "
+    "--cache {here}/old",
+    "negative seed": "demo --out {here}/demo --seed -1",
+    "NaN in a box": "embed {here}/holed.mrc {here}/near.csv --out {here}/e.npz",
+    "Other with a capital": f"{CLASSIFY} --support {{here}}/capital.csv",
+    "a column twice": f"{CLASSIFY} --support {{here}}/twice.csv",
+    "a folder as checkpoint": f"{CLASSIFY} --support {{here}}/support.csv --checkpoint {{here}}",
+    "another tomogram": f"classify {{home}}/tomo.mrc {{here}}/several.csv {LISTED}",
+    "several tomograms": "evaluate {here}/several.csv {home}/tomo.csv --radius 9 --voxel-size 12",
+    "no such tomograms.star": f"{EXPORT} --to relion5 --tomograms-star {{here}}/nowhere.star",
+    "no size": f"{EXPORT} --to relion5 --unbinned-size 0 100 100",
+    "one class misspelt": f"{EXPORT} --to csv --classes ferritin feritin",
+    "confidence in percent": f"{EXPORT} --to csv --min-confidence 50",
+    "one name for several": "export {here}/several.csv --to csv --name a --out {here}/new",
+    "recall of none": f"{EVALUATE} --radius 100 --voxel-size 12 --at 0",
     "all outside": f"classify {{home}}/tomo.mrc {{here}}/far.csv {LISTED}",
     "one outside": f"classify {{home}}/tomo.mrc {{here}}/one_far.csv {LISTED}",
     "no number": f"classify {{home}}/tomo.mrc {{here}}/no_number.csv {LISTED}",
@@ -462,6 +512,7 @@ BROKEN = {
     "no radius": f"{EVALUATE} --radius 0 --voxel-size 12",
     "class without truth": f"{EVALUATE} --radius 9 --voxel-size 12 --class nobody",
     "unknown structure": "library show 0xyz",
+    "density as text": "library show 4v6x --out {here}/density.txt",
     "unknown family": "train --out {here}/e.safetensors --source.hold-out nobody",
 }
 """What is wrong → the words that try it; {home} is whole, {here} has the files below."""
@@ -486,12 +537,26 @@ def here(home, tmp_path):
     table(tmp_path / "empty.csv", "x,y,z,class")
     table(tmp_path / "unnamed.csv", "x,y,z,class", "9,9,9,a", "20,20,20,")
     table(tmp_path / "no_class.csv", "x,y,z", "9,9,9")
+    table(tmp_path / "near.csv", "x,y,z", "3,3,3")
+    table(tmp_path / "capital.csv", "x,y,z,class", "9,9,9,a", "20,20,20,Other")
+    table(tmp_path / "twice.csv", "x,X,y,z,class", "9,9,9,9,a", "9,20,20,20,b")
+    table(tmp_path / "several.csv", "x,y,z,tomogram", "9,9,9,one", "20,20,20,two")
+    (tmp_path / "support.csv").write_bytes((home / "support.csv").read_bytes())
+    (tmp_path / "folder.csv").mkdir()
+    holed = mrcfile.read(home / "tomo.mrc")
+    holed[5, 5, 5] = np.nan
+    with pytest.warns(RuntimeWarning, match="NaN"):
+        save_volume(tmp_path / "holed.mrc", holed, 12.0)
     return tmp_path
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_bad_input_is_one_sentence_and_exit_code_2(case, home, here, classified, capsys):
-    before = {path: path.read_bytes() for path in here.iterdir()}
+    before = contents(here)
     list_before = classified.read_bytes()
     assert main([*BROKEN[case].format(home=home, here=here).split(), "--quiet"]) == 2
     output = capsys.readouterr()
@@ -500,5 +565,5 @@ def test_bad_input_is_one_sentence_and_exit_code_2(case, home, here, classified,
     assert line.startswith("cryoshift ")
     # What was wrong, and what to do or what is allowed.
     assert "; " in line or "Input should be" in line
-    assert {path: path.read_bytes() for path in here.iterdir()} == before
+    assert contents(here) == before
     assert classified.read_bytes() == list_before

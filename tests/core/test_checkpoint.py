@@ -116,6 +116,20 @@ def test_a_checkpoint_of_another_version_is_one_clear_sentence(file, changes, se
     assert "\n" not in str(caught.value)
 
 
+def test_weights_of_another_network_are_one_clear_sentence(file):
+    loaded = Checkpoint.load(file)
+    wider = loaded.params.model_copy(update={"width": loaded.params.width + 1})
+    with pytest.raises(ValueError, match=r"weights .* do not fit its network; update") as caught:
+        Checkpoint(**{**vars(loaded), "params": wider}).build()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_checkpoint_is_one_clear_sentence(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere.safetensors"):
+        with pytest.raises(FileNotFoundError, match=r"there is no file .*; check the name"):
+            Checkpoint.load(path)
+
+
 def test_a_full_disk_keeps_the_older_file(checkpoint, file, monkeypatch):
     before = file.read_bytes()
 

@@ -125,3 +125,15 @@ def test_a_position_outside_is_refused_before_anything_is_computed(tomogram, che
     with pytest.raises(ValueError, match="1 of 1 positions lie outside the tomogram"):
         finish(embed(tomogram, Particles.at([[99, 0, 0]]), checkpoint))
     assert computed == []
+
+
+def test_stopping_in_the_first_batch_is_no_error_of_the_cache(
+    tomogram, particles, checkpoint, monkeypatch, tmp_path
+):
+    def press(self, volumes):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(METHODS["protonet"], "embed", press)
+    with pytest.raises(KeyboardInterrupt):
+        finish(embed(tomogram, particles, checkpoint, tmp_path / "cache"))
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -121,6 +121,11 @@ def test_what_cannot_be_compared_is_refused(found, scores, radius, says):
         evaluate_detections(found, scores, on_a_line(1), radius)
 
 
+def test_the_recall_of_none_is_refused():
+    with pytest.raises(ValueError, match="no recall of the 0 best; give lengths of at least 1"):
+        evaluate_detections(on_a_line(1), [1.0], on_a_line(1), 5, at=(10, 0))
+
+
 def classified(x, predicted, score):
     return Particles.at(on_a_line(*x), predicted=np.array(predicted, dtype=object), score=score)
 

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist, pdist
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from napari_cryoshift.core import pick as pick_module
+from napari_cryoshift.core import tiles
 from napari_cryoshift.core.pick import PickParams, pick, separate
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.types import Tomogram
@@ -58,7 +59,7 @@ def pick_whole(volume, k=1.1, min_distance=0.5):
 @pytest.fixture(params=[5, 16, 29, 1000])
 def side(request, monkeypatch):
     """Make the tiles this large: less than the margin, more, no divisor of the shape, one tile."""
-    monkeypatch.setattr(pick_module, "_tile_side", lambda reach: request.param)
+    monkeypatch.setattr(tiles, "_tile_side", lambda reach: request.param)
     return request.param
 
 
@@ -87,7 +88,7 @@ def test_exact_ties_are_broken_alike_in_every_tiling(monkeypatch):
     volume[21:25, 18:22, 18:22] = 100
     lists = []
     for side in (5, 20, 1000):
-        monkeypatch.setattr(pick_module, "_tile_side", lambda reach, side=side: side)
+        monkeypatch.setattr(tiles, "_tile_side", lambda reach, side=side: side)
         lists.append(run(volume, strictness=10))
     for other in lists[1:]:
         assert_array_equal(other.positions, lists[0].positions)
@@ -227,7 +228,7 @@ def test_no_two_candidates_are_closer_than_asked():
 @pytest.fixture
 def many_small_tiles(monkeypatch):
     monkeypatch.setattr(pick_module.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(pick_module, "_tile_side", lambda reach: 32)
+    monkeypatch.setattr(tiles, "_tile_side", lambda reach: 32)
 
 
 def blas_threads():
@@ -278,6 +279,25 @@ def test_pieces_read_do_not_grow_with_the_tomogram():
     run(small)
     run(large)
     assert large.largest == small.largest < small.data.size
+
+
+def test_large_tiles_are_read_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(pick_module.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(tiles, "_tile_side", lambda reach: 32)
+    volume, at_work, most = noise((60, 96, 96)), [], []
+
+    class Watched(NeverWhole):
+        def __getitem__(self, window):
+            at_work.append(threading.get_ident())
+            return super().__getitem__(window)
+
+    for memory in (2**40, 1):
+        monkeypatch.setattr(pick_module, "_MEMORY", memory)
+        at_work.clear()
+        found = run(Watched(volume))
+        most.append(len(set(at_work)))
+        assert_array_equal(found.positions, run(volume).positions)
+    assert most[1] == 1 < most[0]
 
 
 def with_bad(value):

@@ -264,7 +264,9 @@ def test_nothing_to_simulate_is_one_clear_sentence():
     ("fields", "sentence"),
     [
         ({"defocus": (-2.0, -6.0)}, r"defocus is \(-2.0, -6.0\); give the smaller number first"),
-        ({"snr": (0.0, 1.0)}, "the lowest SNR is 0.0; give one above 0"),
+        ({"snr": (0.0, 1.0)}, "the lowest snr is 0.0; give one above 0"),
+        ({"resolution": (-5.0, 32.0)}, "the lowest resolution is -5.0; give one above 0"),
+        ({"missing_wedge": (30.0, 90.0)}, r"missing_wedge is \(30.0, 90.0\); give half angles"),
     ],
 )
 def test_impossible_imaging_is_one_clear_sentence(fields, sentence):

@@ -15,8 +15,6 @@ from scipy.spatial.transform import Rotation
 from napari_cryoshift.core.structures import (
     Structure,
     add_structure,
-    density_from_atoms,
-    density_from_map,
     library,
     library_index,
     read_atoms,
@@ -61,7 +59,7 @@ def own_library(tmp_path, monkeypatch) -> Path:
 
 def test_one_atom_is_a_gaussian_of_the_stated_resolution(tmp_path):
     path = write_carbons(tmp_path / "one.pdb", [(12.3, -4.5, 6.7)])
-    density = density_from_atoms(path, 4.0, resolution=20.0)
+    density = read_atoms(path, 4.0, resolution=20.0).values
     n = len(density)
     offset = 4.0 * (np.arange(n) - n // 2)
     sigma = 0.225 * 20.0
@@ -81,7 +79,7 @@ def test_integral_is_the_scattering_of_the_atoms_at_any_voxel_size(tmp_path):
     xyz = globule()
     path = write_carbons(tmp_path / "globule.pdb", xyz)
     for voxel_size in (3.0, 8.0, 13.0):
-        density = density_from_atoms(path, voxel_size)
+        density = read_atoms(path, voxel_size).values
         assert density.sum() * voxel_size**3 == pytest.approx(2.51 * len(xyz), rel=0.01)
 
 
@@ -97,7 +95,7 @@ def test_mass_diameter_and_centre(tmp_path):
 
 def test_axes_are_zyx(tmp_path):
     rod = [(0.0, 0.0, z) for z in np.arange(0, 100, 2.0)]
-    density = density_from_atoms(write_carbons(tmp_path / "rod.pdb", rod), 5.0)
+    density = read_atoms(write_carbons(tmp_path / "rod.pdb", rod), 5.0).values
     spread = [(density.sum(axis=tuple({0, 1, 2} - {axis})) > 1e-3).sum() for axis in range(3)]
     assert spread[0] > 2 * spread[1]
     assert spread[1] == spread[2]
@@ -149,7 +147,7 @@ def test_gzipped_mmcif_gives_the_same_density_as_pdb(tmp_path):
     with gzip.open(tmp_path / "globule.cif.gz", "wt") as file:
         file.write(text)
     np.testing.assert_array_equal(
-        density_from_atoms(pdb, 8.0), density_from_atoms(tmp_path / "globule.cif.gz", 8.0)
+        read_atoms(pdb, 8.0).values, read_atoms(tmp_path / "globule.cif.gz", 8.0).values
     )
 
 
@@ -164,14 +162,14 @@ def test_gzipped_mmcif_gives_the_same_density_as_pdb(tmp_path):
 def test_what_is_no_structure_is_said_in_a_sentence(tmp_path, name, text, sentence):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=sentence):
-        density_from_atoms(tmp_path / name, 8.0)
+        read_atoms(tmp_path / name, 8.0)
 
 
 def test_missing_file_and_bad_voxel_size(tmp_path):
     with pytest.raises(ValueError, match="no file"):
-        density_from_atoms(tmp_path / "absent.pdb", 8.0)
+        read_atoms(tmp_path / "absent.pdb", 8.0)
     with pytest.raises(ValueError, match="voxel size is 0 Å"):
-        density_from_atoms(write_carbons(tmp_path / "one.pdb", [(0, 0, 0)]), 0.0)
+        read_atoms(write_carbons(tmp_path / "one.pdb", [(0, 0, 0)]), 0.0)
 
 
 def write_map(path: Path, grey: np.ndarray, voxel_size: float) -> Path:
@@ -205,28 +203,28 @@ def test_map_axes_are_turned_to_zyx(tmp_path):
     with mrcfile.open(path, mode="r+") as mrc:
         mrc.header.mapc, mrc.header.mapr, mrc.header.maps = 3, 2, 1
     plain = write_map(tmp_path / "plain.mrc", grey, 3.0)
-    np.testing.assert_allclose(density_from_map(path, 8.0), density_from_map(plain, 8.0), atol=1e-6)
+    np.testing.assert_allclose(read_map(path, 8.0).values, read_map(plain, 8.0).values, atol=1e-6)
 
 
 def test_map_without_voxel_size_needs_one(tmp_path):
     path = write_map(tmp_path / "unsized.mrc", two_balls(), 0.0)
     with pytest.raises(ValueError, match="voxel size 0 Å"):
-        density_from_map(path, 8.0)
-    sized = density_from_map(path, 8.0, map_voxel_size=3.0)
-    plain = density_from_map(write_map(tmp_path / "plain.mrc", two_balls(), 3.0), 8.0)
+        read_map(path, 8.0)
+    sized = read_map(path, 8.0, map_voxel_size=3.0).values
+    plain = read_map(write_map(tmp_path / "plain.mrc", two_balls(), 3.0), 8.0).values
     np.testing.assert_array_equal(sized, plain)
 
 
 def test_bad_maps_are_said_in_a_sentence(tmp_path):
     (tmp_path / "text.mrc").write_text("no map at all")
     with pytest.raises(ValueError, match="could not be read as a map"):
-        density_from_map(tmp_path / "text.mrc", 8.0)
+        read_map(tmp_path / "text.mrc", 8.0)
     with pytest.raises(ValueError, match="lies above"):
-        density_from_map(write_map(tmp_path / "flat.mrc", np.ones((20, 20, 20)), 3.0), 8.0)
+        read_map(write_map(tmp_path / "flat.mrc", np.ones((20, 20, 20)), 3.0), 8.0)
     holed = two_balls()
     holed[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
-        density_from_map(write_map(tmp_path / "nan.mrc", holed, 3.0), 8.0)
+        read_map(write_map(tmp_path / "nan.mrc", holed, 3.0), 8.0)
 
 
 def structure_of(path: Path, name: str = "globule") -> Structure:
@@ -255,7 +253,7 @@ def test_at_keeps_scattering_and_centre(tmp_path, voxel_size, box):
 
 def test_at_a_coarser_voxel_size_is_the_density_computed_there(tmp_path):
     path = write_carbons(tmp_path / "globule.pdb", globule(3000))
-    computed = density_from_atoms(path, 12.0)
+    computed = read_atoms(path, 12.0).values
     placed = structure_of(path).at(12.0, len(computed))
     assert np.corrcoef(placed.ravel(), computed.ravel())[0, 1] > 0.998
 

@@ -73,6 +73,12 @@ def test_a_view_keeps_labels_with_their_volumes():
     assert view[1:][0].item() == 3
 
 
+def test_a_mask_chooses_rows():
+    volumes = Subtomograms.from_memory(torch.arange(4.0).reshape(4, 1, 1, 1), 10.0)
+    assert volumes[np.array([False, True, False, True])].flatten().tolist() == [1, 3]
+    assert volumes[-2:].flatten().tolist() == [2, 3]
+
+
 def test_labels_of_another_number_are_one_clear_sentence():
     with pytest.raises(ValueError, match="64 volumes but 60 labels; give one label a volume"):
         Subtomograms.from_memory(torch.zeros(64, 2, 2, 2), 10.0, np.zeros(60, dtype=np.int64))

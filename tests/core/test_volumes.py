@@ -155,6 +155,16 @@ def test_boxes_beyond_the_border_are_padded_and_flagged():
     assert (row[3:].diff() > 0).all()
 
 
+def test_a_mapped_file_is_read_without_a_warning(tomogram, tmp_path, recwarn):
+    np.save(tmp_path / "tomogram.npy", tomogram.data)
+    mapped = Tomogram(np.load(tmp_path / "tomogram.npy", mmap_mode="r"), 10.0, name="mapped")
+    at = Particles.at([[12, 16, 20]])
+    torch.testing.assert_close(
+        crop(mapped, at, box=8, voxel_size=10.0)[:], crop(tomogram, at, box=8, voxel_size=10.0)[:]
+    )
+    assert not recwarn.list
+
+
 def test_any_company_gives_the_same_crop(tomogram):
     subtomograms = crop(
         tomogram, Particles.at([[2, 3, 4], [12, 16, 20.5], [20, 30, 38]]), box=8, voxel_size=14.0
@@ -199,3 +209,13 @@ def test_the_outermost_voxels_are_inside(tomogram):
     volumes = crop(tomogram, corners, box=8, voxel_size=10.0)[:]
     assert volumes.shape == (2, 8, 8, 8)
     assert torch.isfinite(volumes).all()
+
+
+def test_values_that_are_no_numbers_are_refused_where_they_are_read(tomogram):
+    holed = tomogram.data.copy()
+    holed[20, 28, 36] = np.nan
+    broken = Tomogram(holed, voxel_size=10.0, name="holed")
+    far_and_near = crop(broken, Particles.at([[5, 5, 5], [18, 28, 36]]), box=8, voxel_size=10.0)
+    assert torch.isfinite(far_and_near[[0]]).all()
+    with pytest.raises(ValueError, match=r"holed has NaN .* x = 36.0, y = 28.0, z = 18.0; replace"):
+        far_and_near[:]

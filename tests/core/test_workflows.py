@@ -167,3 +167,10 @@ def test_the_picking_score_counts_where_the_labels_say_so(informative):
     rows = [*range(8), *range(200, 208)]
     said = classify(looks, with_labels(particles, names, rows))
     assert (said.predicted == names).mean() > 0.8
+
+
+def test_what_cannot_be_trained_is_one_clear_sentence():
+    with pytest.raises(ValueError, match=r"there is no method 'telepathy'; choose from .*protonet"):
+        finish(train("telepathy", ProtoNetParams(), TrainingData()))
+    with pytest.raises(ValueError, match="0 volumes to learn from; give a source"):
+        finish(train("protonet", ProtoNetParams(), TrainingData()))

@@ -151,3 +151,23 @@ def test_opening_another_tomogram_replaces_the_layers(layers):
     layers.session.open_tomogram(other)
     assert "noise" not in [layer.name for layer in layers.viewer.layers]
     np.testing.assert_allclose(layers.viewer.layers["other"].scale, 20.0)
+
+
+def test_the_slab_is_a_particle_thick_until_a_person_says_otherwise(layers):
+    layers.session.set_diameter(180)
+    assert layers.viewer.dims.thickness[0] == pytest.approx(180)
+    layers.set_slab(60)
+    assert layers.viewer.dims.thickness[0] == pytest.approx(60)
+    layers.session.set_diameter(200)
+    assert layers.slab == 60
+
+
+def test_the_circle_of_the_diameter_stays_where_it_was_dragged(layers):
+    layers.show_ruler(True)
+    ruler = layers.viewer.layers["Diameter"]
+    ruler.data = np.array([[5.0, 6.0, 7.0]])
+    layers.show_ruler(False)
+    assert not ruler.visible
+    layers.show_ruler(True)
+    assert ruler.visible
+    np.testing.assert_array_equal(ruler.data, [[5, 6, 7]])

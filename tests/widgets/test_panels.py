@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLabel
 
 from napari_cryoshift.core.formats import FORMATS, read_particles
 from napari_cryoshift.core.types import OTHER, Particles
 from napari_cryoshift.widgets.annotate import AnnotatePanels
+from napari_cryoshift.widgets.histogram import Histogram
 from napari_cryoshift.widgets.predictions import Embeddings
 from napari_cryoshift.widgets.review import estimate
 
@@ -216,7 +219,7 @@ def test_only_ticked_and_sure_particles_are_written(panels, blobs, tmp_path):
     table = panels.session.particles
     confidence = np.linspace(0, 1, len(table))
     panels.session.particles = table.replace(confidence=confidence)
-    export._cut.setValue(0.5)
+    export._cut.setValue(50)
     export.write(tmp_path / "sure.csv")
     # A person's own labels always count.
     wanted = ((confidence >= 0.5) | (table.label != "")) & (blobs[1].label != "ball")
@@ -257,3 +260,34 @@ def test_a_list_that_is_none_is_said(panels, tmp_path):
     export.read(tmp_path / "list.csv")
     assert "list.csv" in export._error.text()
     assert len(panels.session.particles) == 25
+
+
+# --- what is easily overlooked ---
+
+
+def test_a_question_mark_shows_the_keys(panels, qtbot):
+    label = show(panels, "Label")
+    window = panels.window()
+    with qtbot.waitActive(window):
+        window.activateWindow()
+    canvas = window._qt_viewer.canvas.native
+    canvas.setFocus()
+    QTest.keyClick(canvas, "?")
+    keys = label._keys.findChild(QLabel)
+    qtbot.waitUntil(keys.isVisible, timeout=2000)
+    assert "undo" in keys.text()
+    QTest.keyClick(canvas, "?")
+    qtbot.waitUntil(lambda: not keys.isVisible(), timeout=2000)
+
+
+def test_a_few_gold_beads_do_not_stretch_the_histogram(qtbot):
+    scores = np.concatenate([np.linspace(0, 4, 996), np.full(4, 60.0)])
+    histogram = Histogram()
+    qtbot.addWidget(histogram)
+    histogram.show_scores(scores)
+    (_, right), _ = histogram.viewRange()
+    assert 4 < right < 10
+    bars = histogram._bars.opts
+    assert bars["x1"][-1] < right
+    np.testing.assert_allclose((10 ** bars["height"] - 1).sum(), len(scores))  # none is lost
+    assert 10 ** bars["height"][-1] - 1 == pytest.approx(4)

@@ -11,8 +11,8 @@ import numpy as np
 from tyro.conf import arg
 
 from napari_cryoshift.core.formats import write_particles
-from napari_cryoshift.core.types import Particles, Tomogram
-from napari_cryoshift.core.workflows import FewShotParams, classify, crop_for, embed
+from napari_cryoshift.core.types import OTHER, Particles, Tomogram
+from napari_cryoshift.core.workflows import FewShotParams, classify, crop_for
 
 from .command import output
 from .particles import EmbeddingCommand, read_inside
@@ -24,7 +24,8 @@ class Classify(EmbeddingCommand):
 
     The support set needs two classes or more, of which one may be "other": what is no particle of
     interest. The result has the rows of the particle list in their order, with the columns id, x,
-    y, z (voxels from 0), class, confidence, score and p_CLASS, the probability of each class.
+    y, z (voxels from 0), class, confidence, score and p_CLASS, the probability of each class. Of a
+    list that covers several tomograms, only the rows of this one are taken.
     """
 
     support: Path
@@ -35,7 +36,7 @@ class Classify(EmbeddingCommand):
 
     def run(self) -> None:
         """Classify the particles, write the list and print how many of each class there are."""
-        path = output(self.out, ".csv")
+        path = output(self.out, ".csv", inputs=[self.picks, self.support])
         tomogram = self.open()
         particles = read_inside(self.picks, tomogram)
         support = self._read_support(tomogram)
@@ -46,7 +47,7 @@ class Classify(EmbeddingCommand):
             score=np.concatenate([particles.score, support.score]),
         )
         checkpoint = self.load()
-        vectors = self.finish(embed(tomogram, both, checkpoint, self.cache))
+        vectors = self.embed(tomogram, both, checkpoint)
         said = classify(vectors, both, self.params).take(np.arange(n))
         found = particles.replace(
             predicted=said.predicted,
@@ -69,4 +70,10 @@ class Classify(EmbeddingCommand):
                 f"{len(unnamed)} of the {len(support)} rows of {self.support.name} have no class, "
                 f"the first is row {unnamed[0] + 1}; fill the column class"
             )
+        for name in sorted(set(support.label) - {OTHER}):
+            if name.lower() == OTHER:
+                raise ValueError(
+                    f"{self.support.name} has the class {name!r}, which is not {OTHER!r}; write "
+                    f"{OTHER!r} for what is no particle of interest, or choose another name"
+                )
         return support

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -67,7 +69,7 @@ class TomogramCommand(Command):
         return tomogram
 
 
-def output(path: Path, *suffixes: str) -> Path:
+def output(path: Path, suffix: str, *, inputs: Sequence[Path] = ()) -> Path:
     """Return the path of a file to write, once it is sure that it can be.
 
     Asked before the work, so that an hour of it is not lost to a slip of the keyboard.
@@ -75,12 +77,34 @@ def output(path: Path, *suffixes: str) -> Path:
     Raises
     ------
     ValueError
-        If its name does not end in one of the suffixes, or its folder is missing.
+        If its name does not end in the suffix, its folder is missing or may not be written to, or
+        it is a folder or one of the inputs.
     """
-    if path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path.name} does not end in {' or '.join(suffixes)}; name it so")
-    if not path.absolute().parent.is_dir():
+    folder = path.absolute().parent
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{path.name} does not end in {suffix}; name it so")
+    if not folder.is_dir():
         raise ValueError(
             f"there is no folder {path.parent} to write {path.name} into; make it first"
         )
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{path.name} may not be written into {folder}; choose another folder")
+    if path.resolve() in [file.resolve() for file in inputs]:
+        raise ValueError(f"{path} is read here and would be lost; give the result another name")
+    return path
+
+
+def output_folder(path: Path) -> Path:
+    """Return the path of a folder to write into, which is made if it is missing.
+
+    Raises
+    ------
+    ValueError
+        If it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; name a folder")
+    path.mkdir(parents=True, exist_ok=True)
     return path

@@ -83,7 +83,7 @@ def sentence(error: ValueError | OSError) -> str:
         field = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         return f"{field}: {message} (it is {first['input']})" if field else message
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}"
     return " ".join(str(error).split())
 

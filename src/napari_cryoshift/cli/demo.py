@@ -16,7 +16,7 @@ from napari_cryoshift.core.project import Project
 from napari_cryoshift.core.types import OTHER, Particles
 from napari_cryoshift.core.workflows import crop_for
 
-from .command import Command
+from .command import Command, output_folder
 from .demo_page import page
 from .particles import load_embedding
 
@@ -45,16 +45,18 @@ class Demo(Command):
             raise ValueError(
                 "napari is not installed; pip install 'napari-cryoshift[gui]' or leave out --window"
             )
-        self.out.mkdir(parents=True, exist_ok=True)
+        if self.seed < 0:
+            raise ValueError(f"the seed is {self.seed}; give 0 or more")
         checkpoint = load_embedding(self.checkpoint)
+        folder = output_folder(self.out)
         result = self.finish(run_demo(checkpoint, self.seed))
-        _write_lists(result, self.out)
-        _draw(result, checkpoint, self.out)
-        write_text(self.out / "report.html", page(result, self.seed))
+        _write_lists(result, folder)
+        _draw(result, checkpoint, folder)
+        write_text(folder / "report.html", page(result, self.seed))
         print(result.summary())
-        print(f"report and pictures in {self.out / 'report.html'}")
+        print(f"report and pictures in {folder / 'report.html'}")
         if self.window:
-            _open_window(result, self.out / "project")
+            _open_window(result, folder / "project")
 
 
 def _write_lists(result: DemoResult, folder: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from napari_cryoshift.core.files import replacing
-from napari_cryoshift.core.workflows import embed
 
 from .command import output
 from .particles import EmbeddingCommand, read_inside
@@ -29,7 +28,7 @@ class Embed(EmbeddingCommand):
         path = output(self.out, ".npz")
         tomogram = self.open()
         particles = read_inside(self.picks, tomogram)
-        vectors = self.finish(embed(tomogram, particles, self.load(), self.cache))
+        vectors = self.embed(tomogram, particles, self.load())
         with replacing(path) as scratch:
             np.savez(scratch, id=particles.id, positions=particles.positions, embeddings=vectors)
         print(f"{len(particles)} particles, {vectors.shape[1]} features each, in {path}")

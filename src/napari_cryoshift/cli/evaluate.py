@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Positional, arg
 
-from napari_cryoshift.core.formats import read_particles
 from napari_cryoshift.core.metrics import evaluate_classes, evaluate_detections
 from napari_cryoshift.core.types import Particles
 
-from .particles import ListCommand
+from .particles import ListCommand, read_of_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +45,8 @@ class Evaluate(ListCommand):
             raise ValueError(
                 "the lists are in voxels but the radius is in Å; give --voxel-size or --tomogram"
             )
-        found = read_particles(self.file, context=context)
-        truth = read_particles(self.truth, context=context, as_label=True)
+        found = read_of_one(self.file, context)
+        truth = read_of_one(self.truth, context, as_label=True)
         wanted = truth if self.only is None else truth.take(self._members(truth))
         scores = self._scores(found)
 

@@ -15,6 +15,7 @@ from napari_cryoshift.core.formats import FORMATS, ListContext, read_particles, 
 from napari_cryoshift.core.formats.base import spoken_class
 from napari_cryoshift.core.types import OTHER, Particles
 
+from .command import output_folder
 from .particles import ListCommand
 
 
@@ -51,7 +52,7 @@ class Export(ListCommand):
                 f"there is no list format {self.to!r}; choose from {', '.join(FORMATS)}"
             )
         context = self.context()
-        particles = read_particles(self.picks, context=context)
+        particles = self._named(read_particles(self.picks, context=context))
         chosen = particles.take(self._chosen(particles))
         if not len(chosen):
             raise ValueError(
@@ -59,9 +60,9 @@ class Export(ListCommand):
                 "choose other classes or a lower confidence"
             )
         path = self.out / f"{self.picks.stem}{FORMATS[self.to].suffix}"
-        if path.resolve() == self.picks.resolve():
-            raise ValueError(f"{path} is the list itself; name another folder")
-        self.out.mkdir(parents=True, exist_ok=True)
+        if path.resolve() in [file.resolve() for file in (self.picks, self.tomograms_star) if file]:
+            raise ValueError(f"{path} is read here and would be lost; name another folder")
+        output_folder(self.out)
         said = write_particles(path, chosen, self.to, context=context)
         print(f"{len(chosen)} of {len(particles)} particles in {path}")
         print(FORMATS[self.to].notes, *said, sep="\n")
@@ -71,14 +72,33 @@ class Export(ListCommand):
         known = super().context()
         return dataclasses.replace(
             known,
-            tomogram=known.tomogram if self.name is None else self.name,
             binning=self.binning,
             unbinned_shape=None if self.unbinned_size is None else self.unbinned_size[::-1],
             tomograms_star=self.tomograms_star,
         )
 
+    def _named(self, particles: Particles) -> Particles:
+        if self.name is None:
+            return particles
+        count = len(set(particles.tomogram))
+        if count > 1:
+            raise ValueError(
+                f"{self.picks.name} covers {count} tomograms and --name would make them one; "
+                "leave it out"
+            )
+        return particles.replace(tomogram=np.full(len(particles), self.name, dtype=object))
+
     def _chosen(self, particles: Particles) -> npt.NDArray[np.bool_]:
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(
+                f"the least confidence is {self.min_confidence:g}; give a number from 0 to 1"
+            )
         names = spoken_class(particles)
+        if unknown := sorted(set(self.classes) - set(names)):
+            raise ValueError(
+                f"{self.picks.name} has no particle of class {unknown[0]!r}; "
+                f"choose from {', '.join(sorted(set(names) - {''})) or 'no class at all'}"
+            )
         chosen = np.isin(names, self.classes) if self.classes else names != OTHER
         # A particle without a confidence stays: nobody doubted it.
         return chosen & ~(particles.confidence < self.min_confidence)

@@ -40,13 +40,14 @@ class Show(Command):
 
     def run(self) -> None:
         """Print the entry; write the density."""
+        path = None if self.out is None else output(self.out, ".mrc")
         structure = library().need(self.id)
         for field in dataclasses.fields(LibraryEntry):
             print(f"{field.name:12}{getattr(structure, field.name)}")
         z, y, x = structure.density.shape
         print(f"{'density':12}{x} × {y} × {z} voxels of {structure.voxel_size:g} Å")
-        if self.out is not None:
-            save_volume(output(self.out, ".mrc"), structure.density, structure.voxel_size)
+        if path is not None:
+            save_volume(path, structure.density, structure.voxel_size)
 
 
 @dataclass(frozen=True, kw_only=True)

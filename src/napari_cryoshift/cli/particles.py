@@ -8,12 +8,13 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from napari_cryoshift.core.checkpoint import Checkpoint
+from napari_cryoshift.core.embeddings import Vectors
 from napari_cryoshift.core.formats import ListContext, outside, read_particles
 from napari_cryoshift.core.tomograms import open_tomogram
 from napari_cryoshift.core.types import Particles, Tomogram
-from napari_cryoshift.core.workflows import shipped_checkpoint
+from napari_cryoshift.core.workflows import embed, shipped_checkpoint
 
-from .command import Command, TomogramCommand
+from .command import Command, TomogramCommand, output_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,28 @@ class EmbeddingCommand(TomogramCommand):
         """Load the embedding."""
         return load_embedding(self.checkpoint)
 
+    def embed(self, tomogram: Tomogram, particles: Particles, checkpoint: Checkpoint) -> Vectors:
+        """Embed particles; return a row a particle."""
+        folder = None if self.cache is None else output_folder(self.cache)
+        return self.finish(embed(tomogram, particles, checkpoint, folder))
+
+
+def read_of_one(path: Path, context: ListContext, *, as_label: bool = False) -> Particles:
+    """Read a list of particles; of one that covers several tomograms, the rows of this one.
+
+    Raises
+    ------
+    ValueError
+        As `read_particles` does, or if nobody says which of several tomograms is meant.
+    """
+    particles = read_particles(path, context=context, as_label=as_label)
+    several = len(set(particles.tomogram))
+    if several == 1:
+        return particles
+    if not context.tomogram:
+        raise ValueError(f"{path.name} covers {several} tomograms; give one of them by --tomogram")
+    return read_particles(path, context=context, as_label=as_label, only=context.tomogram)
+
 
 def read_inside(path: Path, tomogram: Tomogram, *, as_label: bool = False) -> Particles:
     """Read a list of particles, all of which lie in the tomogram.
@@ -54,9 +77,9 @@ def read_inside(path: Path, tomogram: Tomogram, *, as_label: bool = False) -> Pa
     Raises
     ------
     ValueError
-        As `read_particles` does, or if a particle lies outside.
+        As `read_of_one` does, or if a particle lies outside.
     """
-    particles = read_particles(path, context=ListContext.of(tomogram), as_label=as_label)
+    particles = read_of_one(path, ListContext.of(tomogram), as_label=as_label)
     beyond = outside(particles.positions, tomogram.shape)
     if beyond.any():
         z, y, x = particles.positions[beyond][0]

@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from napari_cryoshift.core.formats import write_particles
+from napari_cryoshift.core.tomograms import open_tomogram
 from napari_cryoshift.core.workflows import PickParams, pick
 
 from .command import TomogramCommand, output
@@ -24,11 +25,16 @@ class Pick(TomogramCommand):
 
     out: Path
     """File to write, .csv."""
+    mask: Path | None = None
+    """Volume of the tomogram's shape; candidates where it is 0 are dropped."""
     params: Annotated[PickParams, arg(name="")] = field(default_factory=PickParams)
 
     def run(self) -> None:
         """Pick, write the list and print how many there are."""
         path = output(self.out, ".csv")
-        found = self.finish(pick(self.open(), self.params))
+        tomogram = self.open()
+        # A mask has no lengths of its own: its header may say what it likes.
+        mask = self.mask and open_tomogram(self.mask, voxel_size=tomogram.voxel_size).data
+        found = self.finish(pick(tomogram, self.params, mask))
         write_particles(path, found, "csv")
         print(f"{len(found)} candidates in {path}")

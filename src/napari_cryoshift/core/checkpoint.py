@@ -58,9 +58,21 @@ class Checkpoint:
         )
 
     def build(self) -> Method:
-        """Make the method again, in evaluation mode on the CPU."""
+        """Make the method again, in evaluation mode on the CPU.
+
+        Raises
+        ------
+        ValueError
+            If the weights are those of another network.
+        """
         method = METHODS[self.method](self.params, self.box, self.classes)
-        method.load_state_dict(dict(self.weights))
+        try:
+            method.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise ValueError(
+                f"the weights of this {self.method!r} checkpoint do not fit its network; "
+                "update napari-cryoshift or train anew"
+            ) from error
         return method.eval()
 
     @property
@@ -100,9 +112,13 @@ class Checkpoint:
 
         Raises
         ------
+        FileNotFoundError
+            If there is no such file.
         ValueError
-            If it is no such file, damaged, or of another version.
+            If `save` did not write it, it is damaged, or of another version.
         """
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}; check the name and the folder")
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}

@@ -51,6 +51,9 @@ def embed(
     """
     volumes = crop(tomogram, particles, box=checkpoint.box, voxel_size=checkpoint.voxel_size)
     file = None if cache is None else cache / f"{fingerprint(tomogram)}-{checkpoint.digest}.emb"
+    if file is not None:
+        # Now, not after hours of work, for it may not be possible.
+        file.parent.mkdir(parents=True, exist_ok=True)
     known = {} if file is None else _read(file)
     keys = [position.tobytes() for position in particles.positions]
     missing = np.array([i for i, key in enumerate(keys) if key not in known], dtype=np.int64)
@@ -63,7 +66,7 @@ def embed(
             known.update(zip((keys[row] for row in rows), vectors, strict=True))
             yield Progress("looking at the particles", step + 1, steps)
     finally:
-        if file is not None and len(missing):
+        if file is not None and known and len(missing):
             _write(file, known)
     if not keys:
         width = method.embed(torch.zeros(1, *(checkpoint.box,) * 3)).shape[1]
@@ -100,6 +103,5 @@ def _write(file: Path, known: dict[bytes, Vectors]) -> None:
     content = safetensors.numpy.save(
         {"positions": positions, "vectors": np.stack(list(known.values()))}
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as scratch:
         scratch.write_bytes(content)

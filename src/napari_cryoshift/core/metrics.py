@@ -138,8 +138,11 @@ def evaluate_detections(
     Raises
     ------
     ValueError
-        If there is no true position, or scores are not one finite number a position.
+        If there is no true position, scores are not one finite number a position, or a length is
+        not positive.
     """
+    if at and min(at) < 1:
+        raise ValueError(f"there is no recall of the {min(at)} best; give lengths of at least 1")
     hits, ranked_scores, truths = _ranked_hits(found, scores, truth, radius)
     matched = int(hits.sum())
     recall = matched / truths

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise, product
-from typing import Any, NamedTuple
+from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from napari_cryoshift.core.params import Params
 from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.tiles import Scan, bytes_needed, cut_axis, scan_tile
 from napari_cryoshift.core.types import Particles, Tomogram
 
-_TRUNCATE = 4.0  # a Gaussian ends at this many standard deviations, as in scipy
 _SMALLEST = 3.0  # voxels; a particle narrower than this is not sampled
-_SMALLEST_TILE = 96  # voxels a side; less would mostly smooth the margins
-_BAND = 24  # rows of a smoothing matrix that are multiplied at once, without the zeros around
-_ROUNDING = 1e-9  # of a tile's grey range; far above double precision, far below any particle
+_MEMORY = 4 * 2**30  # bytes that all tiles at work may take; large particles need large tiles
 
 
 class PickParams(Params):
@@ -111,17 +108,18 @@ def pick(tomogram: Tomogram, params: PickParams, mask: Any | None = None) -> Job
     _check(tomogram, params, mask)
     sigma = params.diameter / (2 * np.sqrt(3)) / tomogram.voxel_size
     sigmas = sigma, params.sigma_ratio * sigma
-    tiles = list(product(*(_cut(length, sigmas) for length in tomogram.shape)))
+    tiles = list(product(*(cut_axis(length, sigmas) for length in tomogram.shape)))
+    affordable = _MEMORY // max(map(bytes_needed, tiles))
+    workers = max(1, min(affordable, os.cpu_count() or 1))
 
-    scans: list[_Scan] = []
-    cores = os.cpu_count() or 1
+    scans: list[Scan] = []
     blas = ThreadpoolController()
-    with ThreadPoolExecutor(cores) as pool:
-        for first in range(0, len(tiles), 4 * cores):
-            batch = tiles[first : first + 4 * cores]
+    with ThreadPoolExecutor(workers) as pool:
+        for first in range(0, len(tiles), 4 * workers):
+            batch = tiles[first : first + 4 * workers]
             # One thread a tile: more of them inside the products would fight over the cores.
             with blas.limit(limits=1, user_api="blas"):
-                scans += pool.map(lambda tile: _scan(tomogram, tile, mask), batch)
+                scans += pool.map(lambda tile: scan_tile(tomogram, tile, mask), batch)
             yield Progress("picking", first + len(batch), len(tiles))
 
     low, high = min(scan.low for scan in scans), max(scan.high for scan in scans)
@@ -180,25 +178,6 @@ def separate(
     return np.asarray(chosen, dtype=np.int64)
 
 
-class _Stretch(NamedTuple):
-    """One tile's share of an axis: the voxels that it answers for, and what it reads for them."""
-
-    own: slice  # in the tomogram
-    window: slice  # in the tomogram; reaches as far around as the wider Gaussian
-    inner: slice  # its own voxels in the smoothed tile, which has one neighbour more each side
-    kernels: tuple[npt.NDArray[np.float64], ...]  # window → smoothed tile, one a Gaussian
-
-
-class _Scan(NamedTuple):
-    """What one tile says."""
-
-    positions: npt.NDArray[np.int64]  # (n, 3) zyx of its peaks
-    values: npt.NDArray[np.float32]  # (n,) difference of Gaussians there
-    square_sum: float  # of the difference of Gaussians
-    low: float  # least and greatest grey value that it read
-    high: float
-
-
 def _check(tomogram: Tomogram, params: PickParams, mask: Any | None) -> None:
     shape = tuple(tomogram.data.shape)
     if len(shape) != 3:
@@ -226,90 +205,6 @@ def _check(tomogram: Tomogram, params: PickParams, mask: Any | None) -> None:
             f"the mask has shape {tuple(mask.shape)} but the tomogram {shape}; "
             "give a mask of the tomogram's shape"
         )
-
-
-def _tile_side(reach: int) -> int:
-    """Return about how many voxels a tile should have along an axis."""
-    # Every tile smooths its margins too; so large, it costs at most about twice what it needs.
-    return max(_SMALLEST_TILE, 2 * reach)
-
-
-def _cut(length: int, sigmas: tuple[float, float]) -> list[_Stretch]:
-    """Cut an axis of ``length`` voxels into stretches for Gaussians of ``sigmas`` voxels."""
-    reach = int(_TRUNCATE * max(sigmas) + 0.5)
-    pieces = max(1, round(length / _tile_side(reach)))
-    stretches = []
-    for start, stop in pairwise(length * i // pieces for i in range(pieces + 1)):
-        first, last = max(start - 1, 0), min(stop + 1, length)
-        window = slice(max(first - reach, 0), min(last + reach, length))
-        rows = slice(first - window.start, last - window.start)
-        # Smoothing is linear, so the smoothed identity is the matrix that smooths, with the
-        # reflection at the faces of the tomogram built in; that at the other ends of the window
-        # does not reach the rows that are kept.
-        identity = np.eye(window.stop - window.start)
-        kernels = tuple(
-            gaussian_filter1d(identity, sigma, axis=0, mode="reflect", truncate=_TRUNCATE)[rows]
-            for sigma in sigmas
-        )
-        inner = slice(start - first, stop - first)
-        stretches.append(_Stretch(slice(start, stop), window, inner, kernels))
-    return stretches
-
-
-def _scan(tomogram: Tomogram, tile: tuple[_Stretch, ...], mask: Any | None) -> _Scan:
-    """Find the peaks of one tile."""
-    window = np.array(tomogram.data[tuple(axis.window for axis in tile)], dtype=np.float64)
-    low, high = float(window.min()), float(window.max())
-    if not np.isfinite(high - low):
-        raise ValueError(
-            f"{tomogram.name} has NaN or infinite grey values; replace them by its mean first"
-        )
-    window -= low  # changes no difference, and makes that of a flat region exactly zero
-    narrow, wide = (_smooth(window, [axis.kernels[i] for axis in tile]) for i in range(2))
-    difference = wide - narrow if tomogram.dark else narrow - wide
-
-    inner = tuple(axis.inner for axis in tile)
-    # Computed in double, compared in single precision: so no tile rounds a voxel differently.
-    single = difference.astype(np.float32)
-    peak = (single == _greatest_around(single)) & (single > _ROUNDING * (high - low))
-    peak = peak[inner]
-    if mask is not None:
-        peak &= np.asarray(mask[tuple(axis.own for axis in tile)]) != 0
-    return _Scan(
-        positions=np.argwhere(peak) + [axis.own.start for axis in tile],
-        values=single[inner][peak],
-        square_sum=float(np.sum(np.square(difference[inner]))),
-        low=low,
-        high=high,
-    )
-
-
-def _smooth(
-    volume: npt.NDArray[np.float64], kernels: list[npt.NDArray[np.float64]]
-) -> npt.NDArray[np.float64]:
-    """Apply one kernel (out, in) along each axis of a (z, y, x) volume."""
-    for kernel in reversed(kernels):
-        # This smooths the last axis and moves it to the front; after three, all are in place.
-        lines = volume.reshape(-1, volume.shape[-1]).T
-        smooth = np.empty((len(kernel), lines.shape[1]))
-        for first in range(0, len(kernel), _BAND):
-            band = kernel[first : first + _BAND]
-            used = np.flatnonzero(band.any(axis=0))
-            reach = slice(used[0], used[-1] + 1)
-            np.matmul(band[:, reach], lines[reach], out=smooth[first : first + _BAND])
-        volume = smooth.reshape(-1, *volume.shape[:-1])
-    return volume
-
-
-def _greatest_around(volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the greatest value among each voxel and its 26 neighbours."""
-    for axis in range(3):
-        values = np.moveaxis(volume, axis, 0)
-        greatest = values.copy(order="K")
-        np.maximum(greatest[1:], values[:-1], out=greatest[1:])
-        np.maximum(greatest[:-1], values[1:], out=greatest[:-1])
-        volume = np.moveaxis(greatest, 0, axis)
-    return volume
 
 
 def _best_first(

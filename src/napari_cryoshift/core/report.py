@@ -18,20 +18,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
+from .colours import OTHER_COLOUR, PALETTE
 from .types import OTHER, Subtomograms, Tomogram
 
-# Okabe and Ito's, for colour-blind eyes, with two of Paul Tol's instead of black.
-_PALETTE = (
-    "#e69f00",
-    "#56b4e9",
-    "#009e73",
-    "#f0e442",
-    "#0072b2",
-    "#d55e00",
-    "#cc79a7",
-    "#aa4499",
-    "#999933",
-)
 _SLAB = 60.0
 """Å. Thickness of the section that is averaged, for contrast."""
 
@@ -43,8 +32,8 @@ FloatArray = npt.NDArray[np.float64]
 def colours(names: Iterable[str]) -> dict[str, str]:
     """Return a colour for each class, in the order of their names; `OTHER` is grey."""
     named = sorted(set(names) - {OTHER})
-    palette = {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(named)}
-    return {**palette, OTHER: "#999999"}
+    palette = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(named)}
+    return {**palette, OTHER: OTHER_COLOUR}
 
 
 class Curve(NamedTuple):

@@ -32,8 +32,8 @@ def optimise(
 ) -> Job[None]:
     """Take one optimiser step a batch and report after each.
 
-    Adam with a learning rate that falls to zero along half a cosine over ``steps``. On a CPU the
-    forward pass runs in bfloat16 where the processor has it.
+    AdamW with a learning rate that falls to zero along half a cosine over ``steps``. The forward
+    pass runs in bfloat16 where the hardware has it.
 
     Parameters
     ----------

@@ -220,12 +220,10 @@ class Subtomograms:
         return self.count
 
     def __getitem__(self, indices: npt.ArrayLike | slice) -> torch.Tensor:
-        rows = (
-            np.arange(self.count)[indices]
-            if isinstance(indices, slice)
-            else np.atleast_1d(np.asarray(indices, dtype=np.int64))
-        )
-        return self.read(rows)
+        if isinstance(indices, slice):
+            return self.read(np.arange(*indices.indices(self.count)))
+        rows = np.atleast_1d(np.asarray(indices))
+        return self.read(np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64))
 
     @classmethod
     def from_memory(

@@ -89,28 +89,6 @@ def sample_rotated(
     return sampled.reshape(-1, box, box, box)
 
 
-def fourier_crop(volumes: Tensor, box: int) -> Tensor:
-    """Keep the lowest frequencies: fewer, larger voxels over the same extent.
-
-    Parameters
-    ----------
-    volumes
-        (b, d, d, d).
-    box
-        New side, even and at most d.
-
-    Returns
-    -------
-    Tensor
-        (b, box, box, box), standardised.
-    """
-    d, half = volumes.shape[-1], box // 2
-    spectrum = torch.fft.rfftn(volumes, dim=(1, 2, 3))
-    kept = torch.cat([torch.arange(half), torch.arange(d - half, d)])
-    low = spectrum[:, kept][:, :, kept][..., : half + 1]
-    return standardise(torch.fft.irfftn(low, s=(box,) * 3))
-
-
 def resampling_matrix(
     n_in: int, n_out: int, step: float, offsets: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
@@ -163,7 +141,7 @@ def crop(tomogram: Tomogram, particles: Particles, *, box: int, voxel_size: floa
     Raises
     ------
     ValueError
-        If a position lies outside the tomogram.
+        If a position lies outside the tomogram; when read, if a box holds NaN or infinite values.
     """
     positions = particles.positions
     shape = np.array(tomogram.shape)
@@ -186,15 +164,24 @@ def crop(tomogram: Tomogram, particles: Particles, *, box: int, voxel_size: floa
     edge = np.any((first < half) | (last > shape - 1 - half), axis=1)
 
     def read(rows: npt.NDArray[np.int64]) -> Tensor:
-        raw = np.stack([_cut(tomogram, corner[row], side) for row in rows])
-        cut = torch.from_numpy(raw)
-        for axis in range(3):
-            weights = torch.from_numpy(
-                resampling_matrix(side, box, step, positions[rows, axis] - corner[rows, axis])
-            )
+        volumes = torch.empty(len(rows), box, box, box)
+        # One by one, for what is cut from a fine tomogram may be a thousand times what is kept.
+        for volume, row in zip(volumes, rows, strict=True):
+            volume[:] = read_one(row)
+        return standardise(sign * volumes)
+
+    def read_one(row: np.int64) -> Tensor:
+        cut = torch.from_numpy(_cut(tomogram, corner[row], side))
+        for weights in resampling_matrix(side, box, step, positions[row] - corner[row]):
             # Three turns bring z, y, x back into their order, each resampled once.
-            cut = torch.einsum("bzyx,boz->byxo", cut, weights)
-        return standardise(sign * cut)
+            cut = torch.einsum("zyx,oz->yxo", cut, torch.from_numpy(weights))
+        if not cut.isfinite().all():
+            z, y, x = positions[row]
+            raise ValueError(
+                f"{tomogram.name} has NaN or infinite grey values around x = {x:.1f}, y = {y:.1f}, "
+                f"z = {z:.1f}; replace them by its mean first"
+            )
+        return cut
 
     return Subtomograms(read=read, count=len(particles), box=box, voxel_size=voxel_size, edge=edge)
 
@@ -203,7 +190,8 @@ def _cut(tomogram: Tomogram, corner: npt.NDArray[np.int64], side: int) -> npt.ND
     """Cut a cube, repeating the border voxels where it reaches beyond the tomogram."""
     start = np.maximum(corner, 0)
     stop = np.minimum(corner + side, tomogram.shape)
-    inner = np.asarray(
+    # A copy, as torch wants what it may write to, and a file that is mapped is none.
+    inner = np.array(
         tomogram.data[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]],
         dtype=np.float32,
     )

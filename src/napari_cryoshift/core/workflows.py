@@ -142,8 +142,17 @@ def train(
     -------
     Checkpoint
         Of the trained method.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method, or the data are not what it needs.
     """
-    some = next(s for s in (data.source, data.support, data.target) if s is not None)
+    if method not in METHODS:
+        raise ValueError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
+    some = data.source or data.support or data.target
+    if some is None:
+        raise ValueError("there are 0 volumes to learn from; give a source or a support set")
     trained: Method = METHODS[method](params, some.box, ()).to(best_device())
     yield from trained.fit(data)
     return Checkpoint.of(trained, some.voxel_size, card or {})

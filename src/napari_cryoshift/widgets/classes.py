@@ -51,7 +51,7 @@ class ClassTable(QTreeWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setHeaderLabels(["Kind of particle", "Key", f"Labels (of {ENOUGH})"])
+        self.setHeaderLabels(["Kind of particle", "Key", f"Labels (aim: {ENOUGH})"])
         self.setRootIsDecorated(False)
         self.setIconSize(QSize(12, 12))
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)

@@ -21,7 +21,7 @@ class Curves(pg.PlotWidget):
 
     def __init__(self) -> None:
         super().__init__(background=None)
-        plain_plot(self, "step", "")
+        plain_plot(self, "training step", "")
         self.setFixedHeight(150)
         self._legend = self.addLegend(offset=(-5, 5), labelTextSize="8pt")
         self.reset()

@@ -21,6 +21,8 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPlainTextEdit,
+    QSizePolicy,
+    QSpinBox,
 )
 
 from napari_cryoshift.core.formats import FORMATS, ListContext, read_particles, write_particles
@@ -134,9 +136,10 @@ class ExportPanel(Panel):
         self._kinds.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._kinds.itemChanged.connect(lambda _: self._show_counts())
         self.body.addWidget(self._kinds)
-        self._cut = QDoubleSpinBox()
-        self._cut.setRange(0, 1)
-        self._cut.setSingleStep(0.05)
+        self._cut = QSpinBox()
+        self._cut.setRange(0, 100)
+        self._cut.setSingleStep(5)
+        self._cut.setSuffix(" %")
         self._cut.setToolTip("How sure the prediction has to be; your own labels always count.")
         self._cut.valueChanged.connect(lambda _: self._show_counts())
         self._total = QLabel("")
@@ -171,7 +174,7 @@ class ExportPanel(Panel):
         """Return what is shown, said to be something, and sure enough."""
         table = self.session.particles
         labelled = table.label != ""
-        sure = labelled | (np.nan_to_num(table.confidence, nan=-1.0) >= self._cut.value())
+        sure = labelled | (np.nan_to_num(table.confidence, nan=-1.0) >= self._cut.value() / 100)
         return table.take(self.session.shown & sure & (spoken_class(table) != ""))
 
     def chosen(self) -> Particles:
@@ -206,6 +209,8 @@ class ExportPanel(Panel):
         self._preview.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._preview.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self._preview.setMinimumHeight(84)
+        # It takes what the others leave, so that all of the panel is seen.
+        self._preview.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         self._preview.setToolTip("The first rows, as they will be written")
         self._preview.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.body.addWidget(self._preview, 1)
@@ -235,6 +240,8 @@ class ExportPanel(Panel):
             )
             lines = path.read_text(encoding="utf-8").splitlines()
             self._preview.setPlainText("\n".join(line for line in lines if line.strip()))
+            bar = self._preview.verticalScrollBar()
+            bar.setValue(bar.maximum())  # the rows come after the names of the columns
 
     def _ask_write(self) -> None:
         entry = FORMATS[self._format.currentData()]

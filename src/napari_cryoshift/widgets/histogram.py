@@ -10,6 +10,8 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from .plots import plain_plot
 
 _BINS = 80
+_REACH = 1.5
+"""The axis ends at so many times the 98th percentile: a few gold beads would stretch it."""
 
 
 class Histogram(pg.PlotWidget):
@@ -28,7 +30,8 @@ class Histogram(pg.PlotWidget):
 
     def __init__(self) -> None:
         super().__init__(background=None)
-        plain_plot(self, "score", "particles")
+        plain_plot(self, "score (standard deviations)", "particles")
+        self.setToolTip("Contrast at the size of a particle. The last bar holds what is beyond.")
         self.setFixedHeight(150)
         self._bars = pg.BarGraphItem(x0=[], x1=[], height=[], brush="#56b4e9", pen=None)
         self._line = pg.InfiniteLine(
@@ -48,7 +51,8 @@ class Histogram(pg.PlotWidget):
         if not len(finite):
             self._bars.setOpts(x0=[], x1=[], height=[])
             return
-        counts, edges = np.histogram(finite, _BINS)
+        end = _REACH * np.percentile(finite, 98)
+        counts, edges = np.histogram(np.minimum(finite, end) if end > 0 else finite, _BINS)
         # Counts are drawn as logarithms: background outnumbers particles by far.
         self._bars.setOpts(x0=edges[:-1], x1=edges[1:], height=np.log10(counts + 1))
         margin = 0.02 * (edges[-1] - edges[0])

@@ -13,6 +13,9 @@ from napari_cryoshift.core.types import Tomogram
 _SIGMAS = 4.5
 """Grey limits on either side, in standard deviations: noise stays in the middle greys."""
 
+_SEEN = 192
+"""Voxels either side of the middle that the grey limits are taken from."""
+
 AXES = ("z", "y", "x")
 
 
@@ -60,11 +63,13 @@ def _is_length(unit: Any) -> bool:
 
 def contrast(data: Any, slab: int = 1) -> tuple[float, float]:
     """Return grey limits for looking at slabs of so many sections, robust to bright specks."""
-    depth = data.shape[0]
+    depth, *wide = data.shape
+    # The middle is enough, and a tomogram on the disk is read where it is looked at.
+    rows, columns = (slice(max(n // 2 - _SEEN, 0), n // 2 + _SEEN) for n in wide)
     seen = []
     for middle in (depth // 3, depth // 2, 2 * depth // 3):
         first = max(middle - slab // 2, 0)
-        part = np.asarray(data[first : first + max(slab, 1), ::2, ::2], np.float32)
+        part = np.asarray(data[first : first + max(slab, 1), rows, columns], np.float32)
         seen.append(part.mean(axis=0).ravel())
     sample = np.concatenate(seen)
     sample = sample[np.isfinite(sample)]

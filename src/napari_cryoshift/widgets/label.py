@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit
 from superqt import QElidingLabel
 
@@ -199,8 +200,17 @@ class LabelPanel(Panel):
             f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>"
             for key, text in words.items()
         )
-        self.body.addWidget(Folded("Keys", wrapped(f"<table>{lines}</table>")))
+        self._keys = Folded("Keys (?)", wrapped(f"<table>{lines}</table>"))
+        self.body.addWidget(self._keys)
         self.gestures.bind_panel(self)
+        shortcut = QShortcut(QKeySequence("?"), self)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # the volume has the focus mostly
+        shortcut.activated.connect(self._toggle_keys)
+
+    def _toggle_keys(self) -> None:
+        self._keys.toggle()
+        # Once it is laid out.
+        QTimer.singleShot(0, partial(self._scroll.ensureWidgetVisible, self._keys))
 
     def _show_all(self) -> None:
         self._show_classes()

@@ -42,6 +42,7 @@ class Layers:
         self.points: Points | None = None
         self._current: Points | None = None
         self._ruler: Points | None = None
+        self._slab: float | None = None
         self._keep_view = False
         self.gestures = Gestures(self)
         session.tomogram_changed.connect(self._show_tomogram)
@@ -176,10 +177,19 @@ class Layers:
                 layer.size = times * self._size
         self._set_slab()
 
+    @property
+    def slab(self) -> float:
+        """Depth that sections are averaged over, Å; a particle, until a person says otherwise."""
+        return self.session.diameter if self._slab is None else self._slab
+
+    def set_slab(self, thickness: float) -> None:
+        """Show sections averaged over so many Å; nothing but the view changes."""
+        self._slab = thickness
+        self._set_slab()
+
     def _set_slab(self) -> None:
-        # Noisy sections are read as a slab one particle thick, and points fade within it.
         if hasattr(self.viewer.dims, "thickness"):
-            self.viewer.dims.thickness = (self.session.diameter, 0.0, 0.0)
+            self.viewer.dims.thickness = (self.slab, 0.0, 0.0)
 
     def _show_current(self) -> None:
         row = self.session.row
@@ -190,10 +200,12 @@ class Layers:
         position = self.session.particles.positions[row]
         self._current = self._shown(self._current, CURRENT)
         if not np.array_equal(self._current.data, position[None]):
-            self._current.data = position[None]
-            self._current.size = 1.5 * self._size
+            with self._current.events.blocker_all():
+                self._current.data = position[None]
+                self._current.size = 1.5 * self._size
             if not self._keep_view:
                 self._go_to(position)
+            self._current.refresh()
 
     def _go_to(self, position: npt.NDArray[np.float64]) -> None:
         """Move the slider to a particle, and the camera only if the particle is out of view."""
@@ -210,13 +222,14 @@ class Layers:
         """Show a circle of the diameter in the middle of the view, or take it away."""
         if visible and self.session.tomogram is not None:
             self._ruler = self._shown(self._ruler, RULER)
+            self._ruler.visible = True
             if not len(self._ruler.data):
                 middle = self.voxel_at(_camera(self.viewer).center)
                 middle[0] = self.viewer.dims.point[0] / self._voxel_size
                 self._ruler.data = middle[None]
                 self._ruler.size = self._size
-        else:
-            self._remove([self._ruler])
+        elif self._ruler is not None:
+            self._ruler.visible = False  # a layer that is made anew each time holds up the window
 
     def show_read_back(self, positions: npt.NDArray[np.float64], name: str) -> None:
         """Lay a list that was read back over the volume, as crosses; it is only looked at."""

@@ -136,6 +136,10 @@ class Notebook:
         """Replace the candidates; what a person labelled stays."""
         project, tomogram = self._opened()
         project.set_picks(tomogram.name, picks)
+        self.show_picks(picks)
+
+    def show_picks(self, picks: Particles) -> None:
+        """Take over candidates that were written to the project."""
         self._read()
 
     def label(self, ids: Sequence[int], name: str) -> None:
@@ -225,6 +229,8 @@ class Notebook:
 
     def _read_all(self) -> None:
         """Read the classes, too: a step of undo may concern either."""
-        self.classes = self._opened()[0].classes()
-        self.classes_changed.emit()
+        classes = self._opened()[0].classes()
+        if classes != self.classes:  # all points are drawn anew for it
+            self.classes = classes
+            self.classes_changed.emit()
         self._read()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QIcon, QPalette
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QSlider,
     QWidget,
 )
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import napari
 
 _PICTURE = 132  # pixels
+_THICKEST = 1000  # Å
 _FILTER = "Tomograms ({})".format(" ".join(f"*{suffix} *{suffix}.gz" for suffix in SUFFIXES))
 
 _WELCOME = """
@@ -98,6 +100,7 @@ class OpenPanel(Panel):
         viewer.layers.events.removed.connect(self._list_layers)
         self._list_layers()
         self.listen(self.session.tomogram_changed, self._show)
+        self.listen(self.session.diameter_changed, self._show_slab)
         self._show()
 
     def advice(self) -> str:  # noqa: D102
@@ -215,11 +218,37 @@ class OpenPanel(Panel):
         row.addWidget(self._voxel, 1)
         row.addWidget(QLabel("Å"))
         form.addRow("Voxel size", row)
+        form.addRow("Slab shown", self._make_slab())
         self._caveats = wrapped("")
         form.addRow(self._caveats)
         form.addRow(wrapped("Click the picture in which particles are <b>bright</b>:"))
         form.addRow(self._make_shades())
         return report
+
+    def _make_slab(self) -> QWidget:
+        slab = QWidget()
+        row = QHBoxLayout(slab)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._slab = QSlider(Qt.Orientation.Horizontal)
+        self._slab.setRange(0, _THICKEST)
+        self._slab.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._slab.setToolTip(
+            "Sections are averaged over so much depth to be looked at; the thicker, the less noise."
+        )
+        self._slab.valueChanged.connect(self._take_slab)
+        self._slab_size = QLabel("")
+        row.addWidget(self._slab, 1)
+        row.addWidget(self._slab_size)
+        return slab
+
+    def _take_slab(self, thickness: int) -> None:
+        self.layers.set_slab(thickness)
+        self._show_slab()
+
+    def _show_slab(self) -> None:
+        with QSignalBlocker(self._slab):
+            self._slab.setValue(round(self.layers.slab))
+        self._slab_size.setText(f"{self.layers.slab:.0f} Å thick")
 
     def _make_shades(self) -> QWidget:
         shades = QWidget()
@@ -264,11 +293,11 @@ class OpenPanel(Panel):
         self._name.setText(tomogram.name)
         nm = tomogram.voxel_size / 10
         self._size.setText(
-            f"{x} × {y} × {z} voxels (x, y, z), {x * nm:.0f} × {y * nm:.0f} × {z * nm:.0f} nm"
+            f"{x} × {y} × {z} voxels (x, y, z)\n{x * nm:.0f} × {y * nm:.0f} × {z * nm:.0f} nm"
         )
         section = middle_section(tomogram)
         low, high = limits(section)
-        self._values.setText(f"{tomogram.data.dtype}, about {low:.3g} to {high:.3g}")
+        self._values.setText(f"{low:.2g} to {high:.2g} (no unit), {tomogram.data.dtype}")
         self._voxel.set_value(tomogram.voxel_size)
         palette = self.palette()
         if self._size_is_doubtful():

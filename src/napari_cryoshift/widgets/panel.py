@@ -51,11 +51,11 @@ class Panel(QWidget):
         self.body = QVBoxLayout(inner)
         self.body.setContentsMargins(6, 6, 6, 6)
         self.body.setSpacing(6)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(inner)
 
         self._error = wrapped("")
         palette = self._error.palette()
@@ -72,7 +72,7 @@ class Panel(QWidget):
 
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scroll, 1)
+        column.addWidget(self._scroll, 1)
         foot = QVBoxLayout()
         foot.setContentsMargins(6, 0, 6, 6)
         for widget in (self._error, line, self._bar, self._status):
@@ -171,6 +171,10 @@ class Folded(QWidget):
         column.addWidget(self._title)
         column.addWidget(self._inside)
         self._unfold(False)
+
+    def toggle(self) -> None:
+        """Unfold, or fold again."""
+        self._title.toggle()
 
     def _unfold(self, on: bool) -> None:
         self._inside.setVisible(on)

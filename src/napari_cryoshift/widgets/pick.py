@@ -11,7 +11,9 @@ from napari.layers import Image, Labels
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_cryoshift.core.types import Particles
+from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.project import Project
+from napari_cryoshift.core.types import Particles, Tomogram
 from napari_cryoshift.core.workflows import PickParams, pick
 
 from .editors import FloatEdit, IntEdit
@@ -46,7 +48,6 @@ class PickPanel(Panel):
         self.listen(self.session.particles_changed, self._show_scores)
         self.listen(self.session.threshold_changed, self._show_threshold)
         self._show_tomogram()
-        self._show_scores()
 
     def advice(self) -> str:  # noqa: D102
         session = self.session
@@ -82,6 +83,7 @@ class PickPanel(Panel):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: D102
         super().showEvent(event)
         self._show_ruler()
+        self._show_scores()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: D102
         super().hideEvent(event)
@@ -97,22 +99,21 @@ class PickPanel(Panel):
         """Pick with what the form says, in the background."""
         with self.attempt():
             self._take_diameter()
-            if self.session.tomogram is None:
+            project, tomogram = self.session.project, self.session.tomogram
+            if project is None or tomogram is None:
                 raise ValueError("no tomogram is open; open one, or try the sample")
             params = self._form.params().model_copy(update={"diameter": self.session.diameter})
             params = PickParams.model_validate(params.model_dump())
             self.session.remember("pick", params.model_dump(mode="json"))
-            job = pick(self.session.tomogram, params, self._mask())
+            job = _picked(project, tomogram, params, self._mask())
             self.session.work.run(job, "Finding particles", done=self._take)
 
     def _take(self, picks: Particles) -> None:
-        with self.attempt():
-            if not len(picks):
-                raise ValueError(
-                    "no particle was found; check the diameter, and dark or light under Open"
-                )
-            self.session.set_picks(picks)
-            self.layers.show_ruler(False)
+        tomogram = self.session.tomogram
+        if tomogram is not None and picks.tomogram[0] == tomogram.name:  # still the one open
+            with self.attempt():
+                self.layers.show_ruler(False)
+                self.session.show_picks(picks)
 
     def _make_more(self) -> None:
         self._form: Form[PickParams] = Form(
@@ -186,6 +187,8 @@ class PickPanel(Panel):
             self.session.set_threshold(float(scores[int(np.clip(count, 1, len(scores))) - 1]))
 
     def _show_scores(self) -> None:
+        if not self.isVisible():
+            return  # a click under Label is not to wait for what nobody sees
         scores = self._sorted()
         self._scores.setVisible(bool(len(scores)))
         self._histogram.show_scores(scores)
@@ -194,6 +197,8 @@ class PickPanel(Panel):
         self._show_threshold()
 
     def _show_threshold(self) -> None:
+        if not self.isVisible():
+            return
         self._histogram.set_threshold(self.session.threshold)
         self._count.set_value(int((self._sorted() >= self.session.threshold).sum()))
 
@@ -205,3 +210,15 @@ class PickPanel(Panel):
             self._form.set_params(PickParams.model_validate(remembered))
         self._show_ruler()
         self.show_advice()
+
+
+def _picked(
+    project: Project, tomogram: Tomogram, params: PickParams, mask: npt.NDArray[np.bool_] | None
+) -> Job[Particles]:
+    """Pick, and write to the project here: so many rows would hold up the window."""
+    picks = yield from pick(tomogram, params, mask)
+    if not len(picks):
+        raise ValueError("no particle was found; check the diameter, and dark or light under Open")
+    yield Progress("keeping the candidates", 0, 0)
+    project.set_picks(tomogram.name, picks)
+    return picks

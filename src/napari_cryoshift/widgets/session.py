@@ -81,6 +81,11 @@ class Session(Notebook):
 
     # --- what changes with the tomogram and its table ---
 
+    def look_for_changes(self) -> None:
+        """Read everything again if another window worked on it; a person's job comes first."""
+        if not self.work.in_foreground:  # it may be writing, and the window would wait for it
+            super().look_for_changes()
+
     def open_tomogram(self, tomogram: Tomogram) -> None:
         """Show a tomogram, with what the project has and remembers of it."""
         self._visited.clear()
@@ -98,10 +103,10 @@ class Session(Notebook):
         self.embeddings = Embeddings()
         super().change_tomogram(voxel_size=voxel_size, dark=dark)
 
-    def set_picks(self, picks: Particles) -> None:
-        """Replace the candidates, and show those that stand out."""
+    def show_picks(self, picks: Particles) -> None:
+        """Take over new candidates, and show those that stand out."""
         self.threshold = queue.first_threshold(picks.score)
-        super().set_picks(picks)
+        super().show_picks(picks)
         self.set_threshold(self.threshold)
 
     def add(self, position: npt.ArrayLike, name: str = "") -> int:
@@ -165,7 +170,8 @@ class Session(Notebook):
         """Go to the particle without a label that is due first in this order."""
         table, row = self.particles, self.row
         here = None if row is None else table.positions[row]
-        due = queue.priority(table, order, here=here, vectors=self.embeddings.all_of(table))
+        vectors = self.embeddings.all_of(table) if order == "most informative" else None
+        due = queue.priority(table, order, here=here, vectors=vectors)
         due[~self.shown | (table.label != "") | (table.id == self.current)] = -np.inf
         if len(due) and np.isfinite(due.max()):
             self.select(int(table.id[int(due.argmax())]))

@@ -56,13 +56,15 @@ class TrainPanel(Panel):
     def advice(self) -> str:  # noqa: D102
         device = _DEVICES[best_device().type]
         if self.session.work.in_foreground:
-            return f"Training on the {device}. You can go on labelling meanwhile."
-        return f"Nothing has to be trained: predictions follow your labels. Here: {device}."
+            return (
+                f"Running on the {device}. Go on labelling meanwhile. Stopping keeps nothing of it."
+            )
+        return f"Nothing has to be trained to predict. A training runs on the {device} here."
 
     # --- what to train ---
 
     def _make_cards(self) -> None:
-        self.body.addWidget(wrapped("Or train one of your own, on simulated known structures:"))
+        self.body.addWidget(wrapped("Or with an embedding of your own:"))
         group = QButtonGroup(self)
         self._cards = {name: MethodCard(method) for name, method in METHODS.items()}
         for card in self._cards.values():

@@ -21,9 +21,9 @@ from napari_cryoshift.core.types import Particles
 quick = settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-names = st.text(
-    st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=12
-)
+# Spaces around a name do not count.
+names = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), max_size=12)
+names = names.map(str.strip).filter(bool)
 numbers = st.floats(-1e4, 1e4)
 
 
@@ -68,6 +68,23 @@ def test_round_trip_is_exact(tmp_path, positions, classes, random):
     for column in ("positions", "confidence", "score", "probabilities"):
         np.testing.assert_allclose(getattr(after, column), getattr(before, column), rtol=1e-12)
     assert set(after.source) == {"import"}
+
+
+def test_a_class_name_may_be_full_of_other_separators(tmp_path):
+    name = "a;b;c;d;e;f;g;h;i;j;k;l"
+    chances = np.ones((1, 1))
+    before = Particles.at([[1, 2, 3]], predicted=[name], probabilities=chances, classes=(name,))
+    write_particles(tmp_path / "a.csv", before, "csv")
+    after = read_particles(tmp_path / "a.csv")
+    assert (list(after.predicted), after.classes) == ([name], (name,))
+
+
+def test_spaces_and_capitals_of_people_do_not_matter(tmp_path):
+    path = table(tmp_path, " X , Y , Z , Class , p_a b \r\n 1 , 2 , 3 , a b , 0.5 \r\n")
+    particles = read_particles(path)
+    np.testing.assert_array_equal(particles.positions, [[3, 2, 1]])
+    assert list(particles.predicted) == ["a b"]
+    assert particles.classes == ("a b",)
 
 
 def test_columns_are_those_that_scripts_rely_on(tmp_path):
@@ -205,6 +222,7 @@ def test_names_of_one_tomogram(other):
         ("x,y,z\n1,2\n", r"row 1 has 2 cells, the header 3"),
         ("x,y,z\n10,5,20,1,30,2\n", r"row 1 has 6 cells, the header 3"),
         ("x,y,z,x\n1,2,3,4\n", r"names a column twice"),
+        ("x,y,z,X\n1,2,3,4\n", r"names a column twice"),
         ("x,y,z\n1,2,nan\n", r"row 1 has no number in column z"),
         ("x,y,z\n1,2,inf\n", r"row 1 has no number in column z"),
         ("x,y,z,score\n1,2,3,high\n", r"'high' in column score"),
@@ -260,7 +278,13 @@ def test_a_voxel_reaches_half_a_voxel_around_its_centre():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"voxel_size": 0.0}, {"list_voxel_size": -1.0}, {"binning": 0.5}]
+    "wrong",
+    [
+        {"voxel_size": 0.0},
+        {"list_voxel_size": -1.0},
+        {"binning": 0.5},
+        {"unbinned_shape": (100, 0, 100)},
+    ],
 )
 def test_impossible_context_is_refused(wrong):
     with pytest.raises(ValueError, match="give"):

@@ -488,6 +488,32 @@ def test_other_star_files_are_refused(tmp_path):
         read_particles(path, "relion3")
 
 
+def test_a_label_that_appears_twice_is_refused(tmp_path):
+    path = star(tmp_path, [*CORNER, CORNER[0]], [(1, 2, 3, 4)])
+    with pytest.raises(ValueError, match="has the label rlnCoordinateX twice in a block; remove"):
+        read_particles(path)
+
+
+def test_a_damaged_class_name_is_refused(tmp_path):
+    before = r'# class 1 = "a\qb"'
+    path = star(tmp_path, [*CORNER, "rlnClassNumber"], [(1, 2, 3, 1)], before=before)
+    with pytest.raises(ValueError, match=r"damaged line '# class 1 = .*; correct or remove it"):
+        read_particles(path)
+
+
+@pytest.mark.parametrize("numbers", [(0, 400, 300, 200), (2.0, 400, "nan", 200), (2.0, 4, 3, -2)])
+@pytest.mark.parametrize("name", ["relion4", "relion5"])
+def test_impossible_sizes_in_tomograms_star_are_refused(tmp_path, name, numbers):
+    known = tomograms_star(tmp_path, ("TS_01", *numbers))
+    with pytest.raises(ValueError, match=r"row 1 has no positive number in column rlnTomo.*;"):
+        write_particles(
+            tmp_path / "a.star",
+            particles_at([[1, 2, 3]]),
+            name,
+            context=context(tomograms_star=known),
+        )
+
+
 def test_wrong_tomograms_star_is_refused(tmp_path):
     wrong = star(tmp_path, CORNER, [(1, 2, 3)])
     with pytest.raises(ValueError, match=re.escape("rlnTomoSizeX/Y/Z; give the tomograms.star")):

@@ -59,6 +59,9 @@ class ListContext:
                 raise ValueError(f"the {what} is {size:g} Å a voxel; give a positive number")
         if not (np.isfinite(self.binning) and self.binning >= 1):
             raise ValueError(f"the binning is {self.binning:g}; give 1 or more")
+        if self.unbinned_shape is not None and min(self.unbinned_shape) < 1:
+            z, y, x = self.unbinned_shape
+            raise ValueError(f"the unbinned size is {x} × {y} × {z} pixels; give positive numbers")
 
     @classmethod
     def of(
@@ -151,6 +154,25 @@ def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> npt.NDArray[
                 f"{path.name}: row {wrong[0] + 1} has {cells.iloc[wrong[0]]!r} in column "
                 f"{column}, which is no number; correct or remove that row"
             )
+    return values
+
+
+def positive(table: pd.DataFrame, columns: list[str], path: Path) -> npt.NDArray[np.float64]:
+    """Return columns of lengths or sizes as an (n, k) array.
+
+    Raises
+    ------
+    ValueError
+        If a cell is empty or no positive number.
+    """
+    values = numbers(table, columns, path)
+    wrong = np.argwhere(~(np.isfinite(values) & (values > 0)))
+    if len(wrong):
+        row, column = wrong[0]
+        raise ValueError(
+            f"{path.name}: row {row + 1} has no positive number in column {columns[column]}; "
+            "correct that row"
+        )
     return values
 
 

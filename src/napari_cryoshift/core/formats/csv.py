@@ -33,7 +33,7 @@ def read_csv(path: Path, context: ListContext) -> Particles:
         If positions are missing, a number is not one, or an id appears twice.
     """
     table = _table(path)
-    column = {name.strip().lower(): name for name in table.columns}
+    column = {_plain(name): name for name in table.columns}
     chances = [name for name in table.columns if name.startswith("p_")]
     return Particles.at(
         _positions(table, column, path, context)[:, ::-1],
@@ -77,15 +77,16 @@ def _table(path: Path) -> pd.DataFrame:
     """Read all cells as text: pandas would turn the class "001" into 1, and "NA" into nothing."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = max(_SEPARATORS, key=file.readline().count)
+            separator = _separator(file.readline())
             file.seek(0)
-            rows = [row for row in csv.reader(file, delimiter=separator) if any(row)]
+            cells = csv.reader(file, delimiter=separator)
+            rows = [[cell.strip() for cell in row] for row in cells if any(row)]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is no UTF-8 text ({error}); save it as UTF-8") from error
     except csv.Error as error:
         raise ValueError(f"{path.name} is no regular table ({error}); save it again") from error
     header, body = rows[0] if rows else [], rows[1:]
-    if len(set(header)) < len(header):
+    if len({_plain(name) for name in header}) < len(header):
         raise ValueError(f"{path.name} names a column twice in {header}; rename or remove one")
     for number, row in enumerate(body, 1):
         if len(row) != len(header):
@@ -94,6 +95,22 @@ def _table(path: Path) -> pd.DataFrame:
                 "correct that row"
             )
     return pd.DataFrame(body, columns=header, dtype=object)
+
+
+def _separator(header: str) -> str:
+    """Return what stands between the columns: it splits most off, x, y and z among them."""
+    # The name of a class, and so of a column, may be full of another one.
+    return max(_SEPARATORS, key=lambda mark: (_has_positions(header, mark), header.count(mark)))
+
+
+def _has_positions(header: str, separator: str) -> bool:
+    cells = {_plain(cell.strip().strip('"')) for cell in header.split(separator)}
+    return any(set(names) <= cells for names in (*_VOXEL_COLUMNS, *_ANGSTROM_COLUMNS))
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column, in which case matters to the classes alone."""
+    return name if name.startswith("p_") else name.lower()
 
 
 def _positions(
@@ -147,9 +164,8 @@ def _ids(table: pd.DataFrame, column: str, path: Path) -> npt.NDArray[np.int64]:
 
 
 def _recognises(head: str) -> bool:
-    first = head.lstrip("\ufeff").split("\n", 1)[0].strip().lower()
-    cells = [cell.strip().strip('"') for cell in first.split(max(_SEPARATORS, key=first.count))]
-    return any(set(names) <= set(cells) for names in (*_VOXEL_COLUMNS, *_ANGSTROM_COLUMNS))
+    first = head.lstrip("\ufeff").split("\n", 1)[0].strip()
+    return any(_has_positions(first, separator) for separator in _SEPARATORS)
 
 
 CSV = Format(

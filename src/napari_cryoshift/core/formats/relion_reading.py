@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_cryoshift.core.types import Particles
 
-from .base import ListContext, numbers, positions
+from .base import ListContext, numbers, positions, positive
 from .star import read_class_names, read_star
 from .tilt_series import PIXEL_SIZE, tilt_series
 
@@ -140,7 +140,7 @@ def _stated_pixel_sizes(
     """Return Å an unbinned pixel by tomogram, as far as optics groups tell."""
     if optics is None or PIXEL_SIZE not in optics or "rlnOpticsGroup" not in table:
         return {}
-    groups, sizes = numbers(optics, ["rlnOpticsGroup", PIXEL_SIZE], path).T
+    groups, sizes = positive(optics, ["rlnOpticsGroup", PIXEL_SIZE], path).T
     by_group = dict(zip(groups, sizes, strict=True))
     stated = {}
     for name, group in zip(names, numbers(table, ["rlnOpticsGroup"], path)[:, 0], strict=True):

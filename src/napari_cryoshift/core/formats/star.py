@@ -35,9 +35,13 @@ def read_star(path: Path) -> dict[str, pd.DataFrame]:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If it is no STAR file, or a row has too many or too few values.
+        If it is no STAR file, a row has too many or too few values, or a label appears twice.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; check the name and the folder")
     # The parser reads through linecache, which would serve the text of an earlier, failed read.
     linecache.checkcache(str(path))
     try:
@@ -53,7 +57,11 @@ def read_star(path: Path) -> dict[str, pd.DataFrame]:
         if block is not None
     }
     if not tables:
-        raise ValueError(f"{path.name} holds no STAR data block; choose a particle list")
+        raise ValueError(f"{path.name} holds no STAR data block; choose another file")
+    for table in tables.values():
+        if not table.columns.is_unique:
+            twice = table.columns[table.columns.duplicated()][0]
+            raise ValueError(f"{path.name} has the label {twice} twice in a block; remove one")
     return tables
 
 
@@ -81,14 +89,25 @@ def star_text(
 
 
 def read_class_names(path: Path) -> dict[int, str]:
-    """Return the class names that `star_text` kept: number → name."""
+    """Return the class names that `star_text` kept: number → name.
+
+    Raises
+    ------
+    ValueError
+        If somebody damaged one of them.
+    """
     names = {}
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.startswith("data_"):
                 break
             if found := _CLASS_LINE.fullmatch(line.strip()):
-                names[int(found[1])] = json.loads(found[2])
+                try:
+                    names[int(found[1])] = json.loads(found[2])
+                except json.JSONDecodeError as error:
+                    raise ValueError(
+                        f"{path.name} has the damaged line {line.strip()!r}; correct or remove it"
+                    ) from error
     return names
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .base import ListContext, Shape, numbers
+from .base import ListContext, Shape, positive
 from .star import read_star
 
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
@@ -110,7 +110,7 @@ def read_tomograms(path: Path) -> dict[str, TiltSeries]:
     """
     for table in read_star(path).values():
         if {"rlnTomoName", PIXEL_SIZE, *_SIZES} <= set(table):
-            values = numbers(table, [PIXEL_SIZE, *_SIZES], path)
+            values = positive(table, [PIXEL_SIZE, *_SIZES], path)
             return {
                 name: TiltSeries(name, float(pixel), (int(z), int(y), int(x)), guessed=False)
                 for name, (pixel, z, y, x) in zip(table["rlnTomoName"], values, strict=True)

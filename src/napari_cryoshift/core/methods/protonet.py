@@ -55,7 +55,8 @@ class ProtoNet(Method):
     name: ClassVar[str] = "protonet"
     title: ClassVar[str] = "Few-shot"
     description: ClassVar[str] = (
-        "Learns from your clicks: one labelled particle of each kind or more, and it takes seconds."
+        "Predicts from your clicks at once, without training; train for an embedding of your own, "
+        "from known structures that you choose: 10 minutes or more on a processor."
     )
     needs: ClassVar[frozenset[str]] = frozenset({"support"})
     params_type: ClassVar[type[MethodParams]] = ProtoNetParams

@@ -6,25 +6,9 @@ import re
 import sqlite3
 from dataclasses import dataclass
 
+from napari_cryoshift.core.colours import PALETTE
 from napari_cryoshift.core.types import OTHER
 
-# Told apart by colour-blind eyes and readable on grey: Okabe and Ito's palette without black,
-# then the lighter half of Paul Tol's "muted" scheme. With more classes, colours come again.
-_PALETTE = (
-    "#e69f00",
-    "#56b4e9",
-    "#009e73",
-    "#f0e442",
-    "#0072b2",
-    "#d55e00",
-    "#cc79a7",
-    "#44aa99",
-    "#ddcc77",
-    "#cc6677",
-    "#88ccee",
-    "#999933",
-    "#aa4499",
-)
 _KEYS = "123456789"
 
 
@@ -80,7 +64,7 @@ def add(connection: sqlite3.Connection, name: str, color: str | None) -> Particl
     others = read(connection)
     if color is None:
         used = [other.color for other in others]
-        color = min(_PALETTE, key=used.count)
+        color = min(PALETTE, key=used.count)
     elif re.fullmatch("#[0-9a-fA-F]{6}", color) is None:
         raise ValueError(f"{color!r} is no colour; give it as #rrggbb, e.g. #e69f00")
     taken = {other.key for other in others}

@@ -139,9 +139,9 @@ def label(connection: sqlite3.Connection, ids: npt.NDArray[np.int64], name: str)
     _require_known(connection, ids)
     class_ = class_table.row_of(connection, name) if name else None
     connection.execute(
-        "UPDATE particle SET class = ?1 "
-        "WHERE id IN (SELECT value FROM json_each(?2)) AND class IS NOT ?1",
-        (class_, json.dumps(ids.tolist())),
+        "UPDATE particle SET class = :class "
+        "WHERE id IN (SELECT value FROM json_each(:ids)) AND class IS NOT :class",
+        {"class": class_, "ids": json.dumps(ids.tolist())},
     )
 
 

@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+from napari_cryoshift.core.colours import OTHER_COLOUR
 from napari_cryoshift.core.types import OTHER
 
 VERSION = 1
@@ -23,7 +24,7 @@ _STATEMENTS = (
         color TEXT NOT NULL,
         key TEXT NOT NULL
     )""",
-    f"INSERT INTO class (name, color, key) VALUES ('{OTHER}', '#999999', '0')",
+    f"INSERT INTO class (name, color, key) VALUES ('{OTHER}', '{OTHER_COLOUR}', '0')",
     """CREATE TABLE particle (
         id INTEGER PRIMARY KEY AUTOINCREMENT,  -- an id is never given twice
         tomogram INTEGER NOT NULL REFERENCES tomogram,

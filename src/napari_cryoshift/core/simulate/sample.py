@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import platformdirs
 
+from napari_cryoshift import __version__
 from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.types import Particles, Tomogram
 
@@ -38,7 +39,9 @@ def sample_tomogram(params: CrowdedParams | None = None) -> Job[tuple[Tomogram, 
         Every particle, from ``sample.csv`` beside it: zyx voxels, class, orientation.
     """
     params = params or CrowdedParams()
-    version = hashlib.sha256(params.model_dump_json().encode()).hexdigest()[:12]
+    # Another version of the program may simulate the same parameters otherwise.
+    made_of = f"{__version__} {params.model_dump_json()}"
+    version = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     folder = cache_folder() / f"{_NAME}-{version}"
     if not folder.is_dir():
         tomogram, truth = yield from simulate_tomogram(params)

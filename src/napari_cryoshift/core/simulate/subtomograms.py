@@ -89,8 +89,15 @@ class ImagingParams(Params):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} is ({low}, {high}); give the smaller number first")
-        if self.snr[0] <= 0:
-            raise ValueError(f"the lowest SNR is {self.snr[0]}; give one above 0")
+        for name in ("snr", "envelope", "resolution"):
+            low, _ = getattr(self, name)
+            if low <= 0:
+                raise ValueError(f"the lowest {name} is {low}; give one above 0")
+        low, high = self.missing_wedge
+        if low < 0 or high >= 90:
+            raise ValueError(
+                f"missing_wedge is ({low}, {high}); give half angles of at least 0° and below 90°"
+            )
         return self
 
 

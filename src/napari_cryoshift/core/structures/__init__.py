@@ -1,6 +1,6 @@
 """Structures: densities from atoms and maps, and the library of them."""
 
-from .atoms import density_from_atoms, read_atoms
+from .atoms import read_atoms
 from .density import Density
 from .library import (
     Library,
@@ -10,7 +10,7 @@ from .library import (
     library,
     library_index,
 )
-from .maps import density_from_map, read_map
+from .maps import read_map
 from .similarity import similarity
 
 __all__ = [
@@ -19,8 +19,6 @@ __all__ = [
     "LibraryEntry",
     "Structure",
     "add_structure",
-    "density_from_atoms",
-    "density_from_map",
     "library",
     "library_index",
     "read_atoms",

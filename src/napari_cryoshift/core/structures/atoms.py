@@ -38,14 +38,14 @@ class _Points:
     mass_kda: float
 
 
-def density_from_atoms(
+def read_atoms(
     path: Path | str,
     voxel_size: float,
     *,
     assembly: Assembly = "auto",
     resolution: float | None = None,
-) -> FloatArray:
-    """Compute the density of a PDB or mmCIF file (gzipped or not).
+) -> Density:
+    """Compute the density, mass and diameter of a PDB or mmCIF file (gzipped or not).
 
     Parameters
     ----------
@@ -59,27 +59,11 @@ def density_from_atoms(
     resolution
         Å, by default twice the voxel size.
 
-    Returns
-    -------
-    numpy.ndarray
-        (n, n, n) float32 zyx, Å/Å³, positive, n even, centre of mass at index n // 2.
-
     Raises
     ------
     ValueError
         If the file is missing, is no structure or holds no atoms.
     """
-    return read_atoms(path, voxel_size, assembly=assembly, resolution=resolution).values
-
-
-def read_atoms(
-    path: Path | str,
-    voxel_size: float,
-    *,
-    assembly: Assembly = "auto",
-    resolution: float | None = None,
-) -> Density:
-    """Compute a density as `density_from_atoms` does, with its mass and diameter."""
     check_voxel_size(voxel_size)
     points = _points(_read_model(Path(path), assembly), Path(path))
     centre = np.average(points.positions, axis=0, weights=points.weights)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from napari_cryoshift.core.files import replacing, write_text
+
 from .atoms import read_atoms
 from .density import SIGMA_PER_RESOLUTION, Density
 from .maps import read_map
@@ -146,8 +148,9 @@ class Library(Mapping[str, Structure]):
     """
 
     def __init__(self, *folders: Path) -> None:
-        self._folders = {e.id: folder for folder in folders for e in _read_index(folder)}
-        self.entries = {e.id: e for folder in folders for e in _read_index(folder)}
+        found = {e.id: (e, folder) for folder in folders for e in _read_index(folder)}
+        self.entries = {key: entry for key, (entry, _) in found.items()}
+        self._folders = {key: folder for key, (_, folder) in found.items()}
         self._read: dict[str, Structure] = {}
 
     def __getitem__(self, key: str) -> Structure:
@@ -246,18 +249,17 @@ def add_structure(
 def save_entry(folder: Path, entry: LibraryEntry, density: Density) -> None:
     """Write an entry into a library folder: first its density, then the index that names it."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        folder / f"{entry.id}.npz",
-        density=density.values.astype(np.float16),
-        voxel_size=np.float32(density.voxel_size),
-    )
+    with replacing(folder / f"{entry.id}.npz") as scratch:
+        np.savez_compressed(
+            scratch,
+            density=density.values.astype(np.float16),
+            voxel_size=np.float32(density.voxel_size),
+        )
     entries = [*(old for old in _read_index(folder) if old.id != entry.id), entry]
     text = json.dumps(
         [dataclasses.asdict(entry) for entry in entries], indent=1, ensure_ascii=False
     )
-    partial = folder / f"{_INDEX}.partial"
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(folder / _INDEX)
+    write_text(folder / _INDEX, text + "\n")
 
 
 def _read_index(folder: Path) -> list[LibraryEntry]:

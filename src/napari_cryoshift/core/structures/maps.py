@@ -22,15 +22,15 @@ _PROTEIN_VOLUME = 1.21
 """Å³/Da (Harpaz, Gerstein & Chothia 1994)."""
 
 
-def density_from_map(
+def read_map(
     path: Path | str,
     voxel_size: float,
     *,
     threshold: float | None = None,
     map_voxel_size: float | None = None,
     resolution: float | None = None,
-) -> FloatArray:
-    """Compute the density of a map in MRC or CCP4 format, e.g. from the EMDB.
+) -> Density:
+    """Compute the density, mass and diameter of a map in MRC or CCP4 format, e.g. from the EMDB.
 
     The median of the map, which is solvent, is subtracted, what lies below the threshold becomes
     zero, and the rest is scaled to the scattering of protein of the volume above the threshold.
@@ -49,35 +49,11 @@ def density_from_map(
     resolution
         Å, by default twice the voxel size; the map is blurred to it.
 
-    Returns
-    -------
-    numpy.ndarray
-        (n, n, n) float32 zyx, Å/Å³, non-negative, n even, centre of mass at index n // 2.
-
     Raises
     ------
     ValueError
         If the file is missing, is no map, has no voxel size, or nothing lies above the threshold.
     """
-    density = read_map(
-        path,
-        voxel_size,
-        threshold=threshold,
-        map_voxel_size=map_voxel_size,
-        resolution=resolution,
-    )
-    return density.values
-
-
-def read_map(
-    path: Path | str,
-    voxel_size: float,
-    *,
-    threshold: float | None = None,
-    map_voxel_size: float | None = None,
-    resolution: float | None = None,
-) -> Density:
-    """Compute a density as `density_from_map` does, with its mass and diameter."""
     check_voxel_size(voxel_size)
     grey, spacing = _read_grid(Path(path), map_voxel_size)
     background = float(np.median(grey))
