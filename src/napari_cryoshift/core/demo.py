@@ -22,6 +22,7 @@ from .pick import PickParams
 from .progress import Job
 from .report import Curve
 from .simulate.sample import cache_folder, sample_tomogram
+from .simulate.tomogram import CrowdedParams
 from .types import OTHER, Particles, Tomogram
 from .workflows import classify, embed, pick
 
@@ -133,7 +134,9 @@ class DemoResult:
         )
 
 
-def run_demo(checkpoint: Checkpoint, seed: int = 0) -> Job[DemoResult]:
+def run_demo(
+    checkpoint: Checkpoint, seed: int = 0, sample: CrowdedParams | None = None
+) -> Job[DemoResult]:
     """Pick, label as a person would, embed and classify the sample.
 
     Parameters
@@ -142,8 +145,10 @@ def run_demo(checkpoint: Checkpoint, seed: int = 0) -> Job[DemoResult]:
         The embedding.
     seed
         Of the choice of the labelled candidates.
+    sample
+        The tomogram, by default the one that everybody gets.
     """
-    tomogram, truth = yield from sample_tomogram()
+    tomogram, truth = yield from sample_tomogram(sample)
     # No person would type the species behind a name.
     short = np.array([name.split(" (")[0] for name in truth.label], dtype=object)
     truth = truth.replace(label=short)
