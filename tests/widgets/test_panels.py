@@ -108,11 +108,11 @@ def test_the_status_line_leads_through_labelling(panels, blobs):
     label, session, truth = show(panels, "Label"), panels.session, blobs[1]
     assert label.advice() == "Click a ball in the volume and press 1."
     label_two_each(panels, truth)
-    assert label.advice() == "Predictions are live. 3 more of ball and they get dependable."
+    assert label.advice() == "Predictions are live. 3 more of ball and they get steadier."
     for kind in set(truth.label):
         rows = np.flatnonzero(truth.label == kind)[:5]
         session.label(session.particles.id[rows].tolist(), kind)
-    assert label.advice().startswith("Predictions are live and dependable.")
+    assert label.advice().startswith("Predictions are live. Next: Review")
 
 
 def test_a_class_that_is_named_twice_is_said(panels, qtbot):

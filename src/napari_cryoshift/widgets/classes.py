@@ -14,7 +14,7 @@ from napari_cryoshift.core.types import OTHER
 from .style import title_of
 
 ENOUGH = 5
-"""Labels of a class from which on predictions are dependable."""
+"""Labels of a class from which on predictions stop changing with every one."""
 
 _NAME = Qt.ItemDataRole.UserRole
 

@@ -65,8 +65,8 @@ class LabelPanel(Panel):
         least = min(kinds, key=lambda known: counts[known.name])
         missing = ENOUGH - counts[least.name]
         if missing > 0:
-            return f"Predictions are live. {missing} more of {least.name} and they get dependable."
-        return "Predictions are live and dependable. Next: Review the least certain, or Export."
+            return f"Predictions are live. {missing} more of {least.name} and they get steadier."
+        return "Predictions are live. Next: Review the least certain, which says how good they are."
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: D102
         super().showEvent(event)
