@@ -356,7 +356,7 @@ def test_the_demo_reports_on_itself(tmp_path, monkeypatch, capsys):
         membranes=0,
         beads=0,
     )
-    monkeypatch.setattr(demo, "sample_tomogram", lambda: sample_tomogram(small))
+    monkeypatch.setattr(demo, "sample_tomogram", lambda _: sample_tomogram(small))
     assert main(["demo", "--out", f"{tmp_path}/demo", "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "picking recall" in said

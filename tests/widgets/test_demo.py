@@ -28,7 +28,7 @@ def test_the_demo_opens_with_its_labels_and_classifies_again(viewer, idle, tmp_p
         membranes=0,
         beads=0,
     )
-    monkeypatch.setattr(demo, "sample_tomogram", lambda: sample_tomogram(small))
+    monkeypatch.setattr(demo, "sample_tomogram", lambda _: sample_tomogram(small))
     assert main(["demo", "--out", str(tmp_path), "--window", "--quiet"]) == 0
     session = session_of(viewer)
     idle(session)
