@@ -18,10 +18,12 @@ import torch
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.losses import squared_distances
 from napari_cryoshift.core.metrics import mean_interval
-from napari_cryoshift.core.simulate.subtomograms import ImagingParams, simulate_subtomograms
+from napari_cryoshift.core.sets import read_set
+from napari_cryoshift.core.simulate.settings import ImagingParams
+from napari_cryoshift.core.simulate.subtomograms import simulate_subtomograms
 from napari_cryoshift.core.structures import library
 from napari_cryoshift.core.training import episodes
-from napari_cryoshift.core.volumes import standardise
+from napari_cryoshift.core.volumes import resampled, standardise
 from napari_cryoshift.core.workflows import shipped_checkpoint
 
 UNSEEN = ("3jb9", "1wcm", "4v6x", "3j9i", "4v8r")
@@ -70,6 +72,21 @@ def fourier_crop(volumes, box):
     return standardise(torch.fft.irfftn(low, s=(box,) * 3))
 
 
+def of_a_set(volumes, embeddings, args):
+    """Accuracies on a labelled set from disk: 2-way and all-way, 1 and 5 shots."""
+    print(f"{len(volumes)} volumes of {', '.join(volumes.classes)}")
+    every = len(volumes.classes)
+    for name, checkpoint in embeddings.items():
+        fitting = resampled(volumes, box=checkpoint.box, voxel_size=checkpoint.voxel_size)
+        method = checkpoint.build()
+        parts = (fitting[start : start + 64] for start in range(0, len(fitting), 64))
+        vectors = torch.cat([method.embed(part) for part in parts])
+        for ways, shots in ((2, 5), (2, 1), (every, 5), (every, 1)):
+            values = accuracies(vectors, volumes.labels, ways, shots, args.tasks, args.seed)
+            mean, interval = mean_interval(values)
+            print(f"{f'{name}, {ways}-way {shots}-shot':34}{mean:>8.3f} ± {interval:.3f}")
+
+
 def power_ratio(noisy, structures, params, seed):
     """Variance of the signal over that of the noise, from the same volumes without noise."""
     rows = np.arange(0, len(noisy), 10)
@@ -87,10 +104,19 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--hard", action="store_true", help="defocus −6 to −2 µm, drawn anew")
     parser.add_argument("--checkpoint", type=Path, nargs="*", default=[])
+    parser.add_argument("--set", type=Path, help="test on a labelled set from disk instead")
+    parser.add_argument("--voxel-size", type=float, help="Å, of that set")
+    parser.add_argument("--particles", choices=("dark", "light"), help="in that set")
+    parser.add_argument("--axes", choices=("zyx", "xyz"), help="of that set")
     args = parser.parse_args()
     torch.set_num_threads(2)
     embeddings = {"shipped": shipped_checkpoint()}
     embeddings |= {path.stem: Checkpoint.load(path) for path in args.checkpoint}
+    if args.set:
+        dark = None if args.particles is None else args.particles == "dark"
+        volumes = read_set(args.set, voxel_size=args.voxel_size, dark=dark, axes=args.axes)
+        of_a_set(volumes, embeddings, args)
+        return
     structures = [library()[key] for key in UNSEEN]
     families = {s.family for s in structures}
     for name, checkpoint in embeddings.items():

@@ -3,11 +3,13 @@
 python benchmarks/sample.py
 """
 
+import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 
+from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.demo import run_demo
 from napari_cryoshift.core.metrics import mean_interval
 from napari_cryoshift.core.progress import finish
@@ -20,12 +22,14 @@ CLICKS = 4  # choices of the labelled candidates, a tomogram
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, help="instead of the shipped embedding")
+    path = parser.parse_args().checkpoint
+    checkpoint = shipped_checkpoint() if path is None else Checkpoint.load(path)
     rows = []
     for seed in SEEDS:
         for clicks in range(CLICKS):
-            result = finish(
-                run_demo(shipped_checkpoint(), seed=clicks, sample=CrowdedParams(seed=seed))
-            )
+            result = finish(run_demo(checkpoint, seed=clicks, sample=CrowdedParams(seed=seed)))
             nothing = (result.matching < 0) & (result.particles.label == "")
             rows.append(
                 (
@@ -42,6 +46,8 @@ def main():
         mean, half = mean_interval(column)
         figures[name] = {"mean": mean, "interval": half, "tomograms": column.tolist()}
         print(f"{name:26}{mean:.3f} ± {half:.3f}")
+    if path is not None:
+        return
     file = Path(__file__).parent / "results" / "sample.json"
     file.write_text(json.dumps({"seeds": SEEDS, **figures}, indent=1))
 

@@ -15,12 +15,14 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 from scipy.spatial import cKDTree
 
+from napari_cryoshift.core.formats import ListContext, write_particles
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.simulate.sample import sample_tomogram
 from napari_cryoshift.core.types import OTHER, Particles
 from napari_cryoshift.core.workflows import SourceParams
 from napari_cryoshift.widgets.annotate import AnnotatePanels
 from napari_cryoshift.widgets.session import Session, session_of
+from napari_cryoshift.widgets.simulate import SimulatePanel
 
 IMAGES = Path(__file__).parent / "images"
 KINDS = ("80S ribosome (human)", "20S proteasome (Thermoplasma acidophilum)", "ferritin (human)")
@@ -104,7 +106,19 @@ def main() -> None:
     show("Export", "8-export")
     with tempfile.TemporaryDirectory() as folder:
         exporting.write(Path(folder) / "sample_particles.star")
+        wait(2000)
         show("Export", "9-exported", exporting.show_written)
+        listed = Path(folder) / "truth.star"
+        context = ListContext.of(session.tomogram)
+        write_particles(listed, truth, "relion5", context=context)
+        show("Open", "10-import", lambda: opening.import_list(listed))
+    viewer.close()
+    viewer = napari.Viewer(show=False, show_welcome_screen=False)
+    viewer.window.add_dock_widget(SimulatePanel(viewer), name="Simulate", area="right")
+    viewer.show()
+    viewer.window.resize(1280, 720)
+    wait(6000)
+    viewer.screenshot(str(IMAGES / "11-simulate.png"), canvas_only=False, flash=False)
     viewer.close()
     scratch.cleanup()
 

@@ -5,7 +5,7 @@ import torch
 
 from napari_cryoshift.core.fewshot import FewShotParams, fit_head
 from napari_cryoshift.core.metrics import mean_interval
-from napari_cryoshift.core.simulate.subtomograms import ImagingParams
+from napari_cryoshift.core.simulate.settings import ImagingParams
 from napari_cryoshift.core.types import OTHER
 from napari_cryoshift.core.workflows import SourceParams, shipped_checkpoint, simulate_source
 

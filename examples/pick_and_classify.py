@@ -17,11 +17,12 @@ from napari_cryoshift.core.types import OTHER
 from napari_cryoshift.core.workflows import PickParams, classify, embed, pick, shipped_checkpoint
 
 # tomogram = open_tomogram("mine.mrc"), from napari_cryoshift.core.tomograms
-tomogram, truth = finish(
+simulated = finish(
     simulate_tomogram(
         CrowdedParams(shape=(48, 160, 160), classes=("4v6x", "4v8r"), particles_per_class=15)
     )
 )
+tomogram, truth = simulated.tomogram, simulated.particles
 
 # Candidates come best first; every long piece of work is a job that `finish` runs to its end.
 candidates = finish(pick(tomogram, PickParams(diameter=220.0, max_count=80)))

@@ -2,21 +2,26 @@
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+import starfile
 
 from napari_cryoshift.cli import COMMANDS, main
 from napari_cryoshift.cli.console import ProgressLine
 from napari_cryoshift.cli.train import Train
 from napari_cryoshift.core import demo
 from napari_cryoshift.core.checkpoint import Checkpoint
+from napari_cryoshift.core.formats import FORMATS
 from napari_cryoshift.core.methods.protonet import ProtoNet, ProtoNetParams
 from napari_cryoshift.core.progress import Progress
+from napari_cryoshift.core.sets import read_metadata
 from napari_cryoshift.core.simulate.sample import sample_tomogram
 from napari_cryoshift.core.simulate.tomogram import CrowdedParams
 from napari_cryoshift.core.tomograms import save_volume
@@ -297,15 +302,65 @@ def test_of_a_list_of_several_tomograms_the_rows_of_this_one_are_taken(home, tmp
     np.testing.assert_array_equal(np.load(tmp_path / "e.npz")["positions"], [[20, 20, 20]])
 
 
-def test_simulated_subtomograms_are_a_labelled_stack(tmp_path):
-    words = f"simulate subtomograms --out {tmp_path}/s.mrc --structures 2fha 1qvr --per-class 3"
-    assert main([*words.split(), "--imaging.box", "16", "--quiet"]) == 0
-    with mrcfile.open(tmp_path / "s.mrc") as stack:
+def test_simulated_subtomograms_are_a_labelled_stack_and_are_made_again(tmp_path, capsys):
+    words = f"simulate subtomograms --out {tmp_path}/s.mrcs --structures 2fha 1qvr --per-class 3"
+    assert main([*words.split(), "--imaging.box", "20", "--quiet"]) == 0
+    with mrcfile.open(tmp_path / "s.mrcs") as stack:
         assert stack.is_volume_stack()
-        assert stack.data.shape == (6, 16, 16, 16)
+        assert stack.data.shape == (6, 20, 20, 20)
         assert float(stack.voxel_size.x) == 12.0
         assert np.abs(stack.data.mean(axis=(1, 2, 3))).max() < 1e-5
-    assert [row["class"][:4] for row in rows(tmp_path / "s.csv")] == ["ferr"] * 3 + ["ClpB"] * 3
+        volumes = np.array(stack.data)
+    truth = rows(tmp_path / "s_truth.csv")
+    assert [row["class"][:4] for row in truth] == ["ferr"] * 3 + ["ClpB"] * 3
+    assert all(0.05 <= float(row["snr_nominal"]) <= 3 for row in truth)
+    said = capsys.readouterr().out
+    assert "6 volumes of 2 classes" in said
+    assert "by its variance alone 50%" in said
+    (tmp_path / "again").mkdir()
+    assert main(f"simulate again {tmp_path}/s.mrcs --out {tmp_path}/again/s.mrcs".split()) == 0
+    assert (mrcfile.read(tmp_path / "again" / "s.mrcs") == volumes).all()
+
+
+def test_settings_of_a_paper_and_flags_that_win_over_them(tmp_path):
+    words = f"simulate subtomograms --paper cryo-shift --out {tmp_path}/s.zarr --structures 2fha"
+    assert main([*words.split(), "--per-class", "2", "--imaging.snr", "0.5", "0.5"]) == 0
+    imaging = read_metadata(tmp_path / "s.zarr")["params"]["imaging"]
+    assert (imaging["box"], imaging["voxel_size"]) == (40, 13.68)
+    assert imaging["defocus"] == [-12.0, 0.0]
+    assert imaging["snr"] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("subtomograms --out s.zarr --structures 1ihm", "396 Å wide but the box only 384 Å"),
+        ("subtomograms --out s.zarr --imaging.snr 0 1", "give one above 0"),
+        ("subtomograms --out s.zarr --imaging.tilt-step 0", "greater than 0"),
+        (
+            "subtomograms --out s.zarr --imaging.tilt-step 20 --imaging.missing-wedge 85 85",
+            "smaller",
+        ),
+        ("subtomograms --out s.zarr --imaging.tilt-centre 40", "goes beyond 90°"),
+        ("subtomograms --out s.zarr --paper nature", "no settings of 'nature'"),
+        ("subtomograms --out s.cake", "end it in .zarr or .mrcs"),
+        ("tomogram --out t.mrc --snr 0", "greater than 0"),
+        ("tomogram --out t.mrc --tilt-series.step 0", "greater than 0"),
+        (
+            "tomogram --out t.mrc --shape 24 48 48 --classes 2fha --concentrations 900",
+            "particles fit",
+        ),
+        ("tomogram --out t.mrc --shape 24 24 24 --voxel-size 8 --classes 1ihm", "Å"),
+        ("again nothing.zarr --out s.zarr", "no file or folder"),
+    ],
+)
+def test_what_cannot_be_simulated_is_one_sentence(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", *words.split(), "--quiet"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_library_add_list_show(tmp_path, monkeypatch, capsys):
@@ -438,7 +493,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ProgressLine, "show", press)
-    words = f"simulate subtomograms --out {tmp_path}/s.mrc --structures 2fha --per-class 2"
+    words = f"simulate subtomograms --out {tmp_path}/s.mrcs --structures 2fha --per-class 2"
     assert main(words.split()) == 130
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err.strip() == "stopped"
@@ -567,3 +622,132 @@ def test_bad_input_is_one_sentence_and_exit_code_2(case, home, here, classified,
     assert "; " in line or "Input should be" in line
     assert contents(here) == before
     assert classified.read_bytes() == list_before
+
+
+# --- convert and formats ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def warp_list(tmp_path):
+    path = tmp_path / "in.star"
+    path.write_text(
+        "\ndata_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n_rlnCoordinateZ #3\n"
+        "_rlnMicrographName #4\n_rlnPixelSize #5\n_rlnClassNumber #6\n"
+        "30 20 10 TS_01.tomostar 5.0 1\n60 50 40 TS_02.tomostar 5.0 2\n\n"
+    )
+    return path
+
+
+def test_formats_are_listed_with_what_they_hold(capsys):
+    assert main(["formats"]) == 0
+    said = capsys.readouterr().out
+    for name, entry in FORMATS.items():
+        (line,) = [line for line in said.splitlines() if line.split(maxsplit=1)[0] == name]
+        assert entry.title in line
+        assert entry.suffix in line
+        assert all(what in line for what in entry.holds)
+
+
+def test_convert_between_units(warp_list, tmp_path, capsys):
+    words = f"convert {warp_list} {tmp_path}/out.star --to relion5 --voxel-size 10 --binning 4"
+    assert main([*words.split(), *["--unbinned-size", "400", "300", "200"]]) == 0
+    said = capsys.readouterr().out
+    assert "2 particles" in said
+    assert "Warp" in said
+    assert "Import coordinates" in said
+    table = starfile.read(tmp_path / "out.star")
+    # 30 pixels of 5 Å are 150 Å; the centre is at 200 unbinned pixels of 2.5 Å.
+    assert list(table.rlnCenteredCoordinateXAngst) == [150 - 500, 300 - 500]
+    words = f"convert {tmp_path}/out.star {tmp_path}/back.csv --to csv --voxel-size 10 --binning 4"
+    assert main([*words.split(), *["--unbinned-size", "400", "300", "200"]]) == 0
+    assert [row["x"] for row in rows(tmp_path / "back.csv")] == ["15.0", "30.0"]
+    assert [row["tomogram"] for row in rows(tmp_path / "back.csv")] == ["TS_01", "TS_02"]
+
+
+def test_convert_between_the_two_centres(warp_list, tmp_path):
+    frame = "--voxel-size 10 --binning 4 --unbinned-size 400 300 200"
+    words = f"convert {warp_list} {tmp_path}/picker.star --to relion5 --centre picker {frame}"
+    assert main(words.split()) == 0
+    words = f"convert {tmp_path}/picker.star {tmp_path}/a.star --to relion5 --from-centre picker"
+    assert main([*words.split(), *frame.split()]) == 0
+    picker = starfile.read(tmp_path / "picker.star").rlnCenteredCoordinateXAngst
+    relion = starfile.read(tmp_path / "a.star").rlnCenteredCoordinateXAngst
+    np.testing.assert_allclose(picker - relion, 2.5)
+
+
+def test_convert_to_a_file_for_each_tomogram(warp_list, tmp_path, capsys):
+    words = f"convert {warp_list} {tmp_path}/out.cbox --to cryolo --voxel-size 10 --diameter 200"
+    assert main(words.split()) == 0
+    said = capsys.readouterr().out
+    assert f"in {tmp_path}\n" in said
+    names = {"out_TS_01_class_1.cbox", "out_TS_02_class_2.cbox"}
+    assert all(name in said for name in names)
+    assert {file.name for file in tmp_path.glob("*.cbox")} == names
+
+
+def test_convert_with_numbered_tomograms(warp_list, tmp_path):
+    words = f"convert {warp_list} {tmp_path}/a.star --to stopgap --voxel-size 10 --from warp"
+    assert main([*words.split(), *["--numbered", "x", "TS_02", "TS_01"]]) == 0
+    assert list(starfile.read(tmp_path / "a.star").tomo_num) == [3, 2]
+    words = f"convert {tmp_path}/a.star {tmp_path}/b.csv --to csv --numbered x TS_02 TS_01"
+    assert main(words.split()) == 0
+    assert [row["tomogram"] for row in rows(tmp_path / "b.csv")] == ["TS_01", "TS_02"]
+
+
+def test_convert_a_list_on_another_binning(tmp_path):
+    table(tmp_path / "a.csv", "x,y,z", "30,20,10")
+    words = f"convert {tmp_path}/a.csv {tmp_path}/b.csv --to csv --voxel-size 10"
+    assert main([*words.split(), "--list-voxel-size", "5"]) == 0
+    assert [rows(tmp_path / "b.csv")[0][axis] for axis in "xyz"] == ["15.0", "10.0", "5.0"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "in.star out.star --to nothing",
+        "in.star out.star --to relion5 --from nothing",
+        "in.star out.txt --to relion5",
+        "in.star out.star --to relion5",
+        "in.star in.star --to relion3 --voxel-size 10",
+        "out_import.star out.star --to relion5 --voxel-size 10 --unbinned-size 400 300 200",
+        "in.star out.star --to relion5 --voxel-size 10",
+        "in.star out.csv --to csv --voxel-size 0",
+        "in.star out.csv --to csv --voxel-size 10 --name one",
+        "in.star out.star --to stopgap --voxel-size 10 --numbered TS_01",
+        "in.star none/out.csv --to csv --voxel-size 10",
+        "in.star out.csv --to csv --from dynamo",
+        "none.star out.csv --to csv",
+        "empty.star out.csv --to csv",
+    ],
+)
+def test_convert_refuses_bad_input_in_one_sentence(warp_list, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.star").touch()
+    shutil.copy(warp_list, tmp_path / "out_import.star")
+    before = contents(tmp_path)
+    assert main(["convert", *words.split()]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
+    assert line.startswith("cryoshift convert: ")
+    assert "; " in line
+    assert contents(tmp_path) == before
+
+
+def test_a_known_structure_is_found_and_fitted(home, tmp_path, capsys):
+    where = f"{home}/tomo.mrc --structure 4v8r --defocus -5"
+    assert main(f"match {where} --rotation-step 40 --out {tmp_path}/m.csv --quiet".split()) == 0
+    truth = [row for row in rows(home / "tomo.csv") if row["class"].startswith("TRiC")]
+    found = rows(tmp_path / "m.csv")[: len(truth)]
+
+    def nearest(listed):
+        places = np.array([[float(row[axis]) for axis in "xyz"] for row in listed])
+        actual = np.array([[float(row[axis]) for axis in "xyz"] for row in truth])
+        return np.linalg.norm(actual[:, None] - places, axis=-1).min(1) * 12.0
+
+    assert (nearest(found) < 60).sum() >= 5
+    shifted = [f"{float(row['x']) + 2},{row['y']},{row['z']}" for row in truth]
+    picks = table(tmp_path / "off.csv", "x,y,z", *shifted)
+    assert main(f"fit {home}/tomo.mrc {picks} --structure 4v8r --out {tmp_path}/f.csv".split()) == 0
+    assert np.median(nearest(rows(tmp_path / "f.csv"))) < np.median(nearest(rows(Path(picks))))
+    assert "6 particles" in capsys.readouterr().out

@@ -12,7 +12,22 @@ from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.types import Subtomograms, TrainingData
 
 BOX, VOXEL_SIZE = 16, 12.0
-QUICK = {"tasks": 40, "ways": 3, "shots": 2, "queries": 4, "width": 16, "seed": 3}
+QUICK = {
+    "tasks": 40,
+    "ways": 3,
+    "shots": 2,
+    "queries": 4,
+    "width": 16,
+    "seed": 3,
+    "learning_rate": 1e-3,
+    "step_zero": {"width": 16, "epochs": 1, "batch": 8, "learning_rate": 1e-3},
+    "warp": {"filters": 2},
+    "discriminator": {"pretraining": 5, "pretraining_rate": 1e-4},
+    "adaptation": {"reversal": 1.0},
+    "iterations": 9,
+    "epochs": 2,
+    "batch": 4,
+}
 
 
 @pytest.fixture(params=METHODS.values(), ids=METHODS.keys())
@@ -23,18 +38,18 @@ def method_type(request):
 @pytest.fixture(scope="module")
 def data():
     return TrainingData(
-        source=shapes(40, seed=0), target=shapes(20, seed=1), support=shapes(5, seed=2)
+        source=shapes(40, seed=0), target=shapes(20, seed=1, noise=0.7), support=shapes(5, seed=2)
     )
 
 
-def shapes(per_class, seed):
+def shapes(per_class, seed, noise=0.5):
     """Balls, rods and shells in noise: easy, but not told apart by their mean or variance."""
     generator = np.random.default_rng(seed)
     z, y, x = np.meshgrid(*[np.arange(BOX) - BOX / 2 + 0.5] * 3, indexing="ij")
     distance = np.sqrt(z**2 + y**2 + x**2)
     clean = [distance < 4.5, (z**2 + y**2 < 6) & (np.abs(x) < 7), np.abs(distance - 5.5) < 1]
     labels = np.repeat(np.arange(3), per_class)
-    noisy = np.array(clean)[labels] + 0.5 * generator.normal(size=(len(labels), *(BOX,) * 3))
+    noisy = np.array(clean)[labels] + noise * generator.normal(size=(len(labels), *(BOX,) * 3))
     noisy -= noisy.mean((1, 2, 3), keepdims=True)
     noisy /= noisy.std((1, 2, 3), keepdims=True)
     volumes = torch.from_numpy(noisy).float()

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from napari_cryoshift.core.losses import class_means, prototypical_loss, squared_distances
+from napari_cryoshift.core.losses import (
+    class_means,
+    domain_accuracy,
+    domain_loss,
+    feature_domain_loss,
+    mutual_information,
+    prototypical_loss,
+    reversal_ramp,
+    reverse_gradient,
+    squared_distances,
+)
 
 
 def test_class_means_are_the_means_of_the_classes():
@@ -47,3 +57,74 @@ def test_prototypical_loss_is_equation_2_of_snell_et_al(temperature):
     )
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-9)
     assert float(accuracy) == pytest.approx(np.mean(right))
+
+
+# ------------------------------------------------------------------------- domains
+
+
+def test_a_reversed_gradient_comes_back_times_minus_the_weight():
+    x = torch.randn(4, requires_grad=True)
+    y = reverse_gradient(x, 2.5)
+    assert torch.equal(y, x)
+    (y.square().sum()).backward()
+    torch.testing.assert_close(x.grad, -2.5 * 2 * x.detach())
+
+
+def test_the_ramp_is_that_of_ganin_and_lempitsky():
+    assert reversal_ramp(0) == 0
+    assert reversal_ramp(0.1) == pytest.approx(2 / (1 + np.exp(-1)) - 1)
+    assert reversal_ramp(1) == pytest.approx(np.tanh(5))
+
+
+def bce(logit, truth):
+    p = 1 / (1 + np.exp(-logit))
+    return -(truth * np.log(p) + (1 - truth) * np.log(1 - p))
+
+
+def test_domain_loss_is_equation_6_of_cryo_shift():
+    logits, real = np.array([0.3, -1.2, 2.0, 0.1]), np.array([0, 0, 1, 1])
+    loss = domain_loss(torch.from_numpy(logits), torch.from_numpy(real))
+    assert float(loss) == pytest.approx(np.mean(bce(logits, real)), rel=1e-6)
+
+
+def test_feature_domain_loss_is_equation_5_of_cryo_shift_with_the_right_sign():
+    generator = np.random.default_rng(0)
+    logits, real = generator.normal(size=(5, 3)), np.array([0, 1, 0, 1, 1])
+    weights = generator.dirichlet(np.ones(3), size=5)
+    expected = 0.0
+    for k in range(3):  # F_k of the class k
+        expected += np.mean([weights[j, k] * bce(logits[j, k], real[j]) for j in range(5)])
+    loss = feature_domain_loss(*map(torch.from_numpy, (logits, real, weights)))
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    assert loss > 0
+
+
+def test_domain_losses_are_finite_where_a_discriminator_is_sure_and_wrong():
+    logits = torch.tensor([200.0, -200.0], requires_grad=True)
+    loss = domain_loss(logits, torch.tensor([0.0, 1.0]))
+    loss.backward()
+    assert loss == 200
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_domain_accuracy_counts_right_answers_by_their_weight():
+    real = torch.tensor([0.0, 0, 1, 1])
+    assert domain_accuracy(torch.tensor([-1.0, 2, 3, 4]), real) == 0.75
+    logits = torch.tensor([[-1.0, 1], [1, 1], [1, 1], [-1, 1]])
+    weights = torch.tensor([[0.9, 0.1], [0.5, 0.5], [1, 0], [0, 1]])
+    assert float(domain_accuracy(logits, real, weights)) == pytest.approx((0.9 + 1 + 1) / 4)
+
+
+def test_mutual_information_is_highest_for_sure_and_balanced_predictions():
+    sure = torch.eye(4).repeat(5, 1)
+    assert float(mutual_information(sure)) == pytest.approx(np.log(4))
+    assert float(mutual_information(torch.full((20, 4), 0.25))) == pytest.approx(0, abs=1e-6)
+    collapsed = torch.eye(4)[torch.zeros(20, dtype=torch.int64)]
+    assert float(mutual_information(collapsed)) == pytest.approx(0, abs=1e-6)
+
+
+def test_mutual_information_is_that_of_the_joint_distribution():
+    p = np.random.default_rng(1).dirichlet(np.ones(3), size=8)
+    joint = p / 8
+    expected = (joint * np.log(joint / (joint.sum(0) * joint.sum(1, keepdims=True)))).sum()
+    assert float(mutual_information(torch.from_numpy(p))) == pytest.approx(expected, rel=1e-9)

@@ -35,3 +35,17 @@ def test_an_error_passes_through():
 
     with pytest.raises(ValueError, match="0 volumes; give one"):
         finish(failing())
+
+
+def test_an_error_of_whom_it_is_reported_to_cancels_the_job():
+    log = []
+
+    def report(progress):
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    running = job(3, log)
+    with pytest.raises(KeyboardInterrupt):
+        finish(running, report)
+    assert log == ["cleaned up"]
+    assert list(running) == []

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -7,11 +8,8 @@ import torch_ctf
 
 from napari_cryoshift.core.simulate import imaging
 from napari_cryoshift.core.simulate.procedural import assemblies, chimeras, distractors
-from napari_cryoshift.core.simulate.subtomograms import (
-    ImagingParams,
-    image,
-    simulate_subtomograms,
-)
+from napari_cryoshift.core.simulate.settings import ImagingParams
+from napari_cryoshift.core.simulate.subtomograms import image, simulate_subtomograms
 from napari_cryoshift.core.structures import Structure
 
 # -------------------------------------------------------------------------------------- filters
@@ -59,6 +57,25 @@ def test_the_wedge_is_empty_along_the_beam_and_full_along_the_tilt_axis():
     assert (mask[0] == 1).all()  # kz = 0: the untilted view has seen it all
     assert mask[2, 5, 1] == 0  # atan(1/2) is less than 30°
     assert mask[3, 5, 2] == 1  # atan(2/3) is more
+
+
+def test_a_tilt_range_may_be_asymmetric():
+    mask = full_spectrum(imaging.missing_wedge((16, 16, 16), 30.0, tilt_centre=10.0))  # −50…+70°
+    assert mask[3, 0, 1] == 0  # atan(3) is 71.6°
+    assert mask[5, 0, 2] == 1  # 68.2°
+    assert mask[-3, 0, 2] == 0  # −56.3°
+    assert mask[-1, 0, 1] == 1  # −45°
+    assert (mask[1:, :, 0] == 0).all()
+    back = -np.arange(16) % 16
+    np.testing.assert_array_equal(mask, mask[back][:, back][:, :, back])  # of a real volume
+
+
+@pytest.mark.parametrize("half_angle", [0.0, 20.0, 45.0])
+def test_the_wedge_about_0_is_the_same_up_and_down(half_angle):
+    mask = imaging.missing_wedge((15, 15, 15), half_angle)
+    torch.testing.assert_close(mask[1:], mask[1:].flip(0))
+    if half_angle == 0:
+        assert mask.all()
 
 
 def full_spectrum(half):
@@ -125,17 +142,18 @@ def signal_and_noise(params, n=40):
     return signal, noisy - signal
 
 
-@pytest.mark.parametrize("snr", [0.02, 1.0])
-@pytest.mark.parametrize("slope", [-1.0, 0.0])
-def test_the_power_ratio_is_variance_over_variance_in_the_finished_volume(snr, slope):
-    params = one_value(snr=snr, noise_slope=slope, snr_convention="power")
-    signal, noise = signal_and_noise(params)
-    measured = signal.var((1, 2, 3)).mean() / noise.var((1, 2, 3)).mean()
-    assert float(measured) == pytest.approx(snr, rel=0.05)
+@pytest.mark.parametrize("snr", [100.0, 1.0, 0.01])
+@pytest.mark.parametrize(("route", "slope"), [("fourier", -1.0), ("fourier", 0.0), ("tilts", -1.0)])
+def test_the_power_ratio_is_variance_over_variance_in_the_finished_volume(snr, route, slope):
+    params = one_value(snr=snr, noise_slope=slope, snr_convention="power", route=route)
+    signal, noise = signal_and_noise(params, n=4)
+    measured = signal.var((1, 2, 3)) / noise.var((1, 2, 3))
+    torch.testing.assert_close(measured, torch.full((4,), snr), rtol=0.01, atol=0)
 
 
-def test_the_nominal_ratio_is_as_many_times_that_in_power_as_its_description_says():
-    signal, noise = signal_and_noise(one_value(snr=0.1, defocus=-5.0))
+@pytest.mark.parametrize("route", ["fourier", "tilts"])
+def test_the_nominal_ratio_is_as_many_times_that_in_power_as_its_description_says(route):
+    signal, noise = signal_and_noise(one_value(snr=0.1, defocus=-5.0, route=route), n=4)
     power = signal.var((1, 2, 3)).mean() / noise.var((1, 2, 3)).mean()
     assert 0.1 / float(power) == pytest.approx(2.6, abs=0.1)
 
@@ -160,6 +178,40 @@ def test_what_no_tilt_has_seen_is_empty_in_the_image():
     for part in (signal, noise):
         power = torch.fft.rfftn(part, dim=(1, 2, 3)).abs().square().mean(0)
         assert float(power[unseen].max() / power.max()) < 1e-6
+
+
+@pytest.mark.parametrize("tilt_centre", [0.0, 10.0])
+def test_both_routes_show_the_same_particle(tilt_centre):
+    fields = {"snr": 1e9, "snr_convention": "power", "tilt_centre": tilt_centre, "defocus": -5.0}
+    bodies = [structure("rod", (12, 12, 45)), structure("slab", (12, 40, 40))]
+    fast, full = (
+        simulate_subtomograms(bodies, one_value(route=route, **fields), per_class=4, seed=3)[:]
+        for route in ("fourier", "tilts")
+    )
+    shells = (imaging.radius((32,) * 3, 1 / 32)).round().long()
+    seen = imaging.missing_wedge((32,) * 3, 30.0, tilt_centre=tilt_centre)
+    first, second = (torch.fft.rfftn(part, dim=(1, 2, 3)) * seen for part in (fast, full))
+    for shell in range(1, 9):  # to half of the Nyquist frequency
+        a, b = first[:, shells == shell], second[:, shells == shell]
+        correlation = (a * b.conj()).real.sum() / (a.abs().norm() * b.abs().norm())
+        assert correlation > 0.9
+
+
+def test_the_tilt_route_leaves_the_wedge_empty():
+    params = one_value(snr=0.1, snr_convention="power", route="tilts", tilt_centre=10.0)
+    _, noise = signal_and_noise(params, n=6)
+    # A window keeps the edges of the box, which are no business of the wedge, out of it.
+    window = torch.hann_window(32)
+    windowed = noise * window[:, None, None] * window
+    power = torch.fft.rfftn(windowed, dim=(1, 2, 3)).abs().square().mean(0)
+    kz, _, kx = imaging.frequencies((32,) * 3, 1 / 32)
+    band = (kz.square() + kx.square() > 3**2) & (kz.square() + kx.square() < 10**2)
+    # The window has spread every frequency over two pixels.
+    lowest, highest = (math.radians(tilt) for tilt in (-50, 70))
+    rims = [(kx * math.sin(t) - kz * math.cos(t)).abs() for t in (lowest, highest)]
+    seen = imaging.missing_wedge((32,) * 3, 30.0, tilt_centre=10.0) == 1
+    wedge = ~seen & (rims[0] > 2) & (rims[1] > 2)
+    assert power[wedge & band].mean() < 1e-3 * power[seen & band].mean()
 
 
 # ---------------------------------------------------------------------------------- subtomograms
@@ -199,15 +251,17 @@ def test_a_simulated_set_says_what_it_holds(bodies):
     torch.testing.assert_close(volumes.std((1, 2, 3), correction=0), torch.ones(2))
 
 
-def test_an_index_gives_the_same_volume_alone_in_company_and_next_time(bodies):
-    made = simulate_subtomograms(bodies, MIXED, per_class=10, seed=4)
+@pytest.mark.parametrize("route", ["fourier", "tilts"])
+def test_an_index_gives_the_same_volume_alone_in_company_and_next_time(bodies, route):
+    params = MIXED.model_copy(update={"route": route, "missing_wedge": (25.0, 35.0)})
+    made = simulate_subtomograms(bodies, params, per_class=10, seed=4)
     rows = [13, 2, 7, 18, 2]
     together = made[rows]
     for volume, row in zip(together, rows, strict=True):
         torch.testing.assert_close(made[[row]][0], volume, atol=1e-5, rtol=0)
-    again = simulate_subtomograms(bodies, MIXED, per_class=10, seed=4)
+    again = simulate_subtomograms(bodies, params, per_class=10, seed=4)
     assert torch.equal(again[rows], together)
-    other = simulate_subtomograms(bodies, MIXED, per_class=10, seed=5)
+    other = simulate_subtomograms(bodies, params, per_class=10, seed=5)
     assert (other[rows] - together).abs().amax((1, 2, 3)).min() > 0.1
 
 
@@ -253,6 +307,30 @@ def test_neighbours_add_density_beside_the_particle(bodies):
         return float(edge.abs().amax((1, 2, 3)).mean())
 
     assert rim(1.0) > 2 * rim(0.0)
+
+
+def test_a_structure_larger_than_the_box_is_one_clear_sentence(bodies):
+    with pytest.raises(
+        ValueError, match=r"^rod is 180 Å wide but the box only 160 Å; give a larger"
+    ):
+        simulate_subtomograms(bodies, one_value(box=16, voxel_size=10.0), per_class=1, seed=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dose": 100.0}, {"dose": 100.0, "dose_weighting": True}, {"tilt_step": 7.0}],
+    ids=lambda changes: [*changes][-1],
+)
+def test_what_only_the_tilt_route_knows_says_so_and_does_something_there(bodies, changes):
+    assert "tilt route" in ImagingParams.model_fields[[*changes][-1]].description
+    before = dict(list(changes.items())[:-1])
+
+    def read(route, fields):
+        params = one_value(route=route, snr=1e6, missing_wedge=30.0, **fields)
+        return simulate_subtomograms(bodies, params, per_class=1, seed=0)[:]
+
+    assert torch.equal(read("fourier", before), read("fourier", changes))
+    assert (read("tilts", before) - read("tilts", changes)).abs().max() > 0.01
 
 
 def test_nothing_to_simulate_is_one_clear_sentence():

@@ -8,7 +8,13 @@ import torch
 
 from napari_cryoshift.core import training
 from napari_cryoshift.core.progress import finish
-from napari_cryoshift.core.training import DivergedError, episodes, optimise
+from napari_cryoshift.core.training import (
+    DivergedError,
+    episodes,
+    optimise,
+    seeded,
+    shuffled,
+)
 
 # ------------------------------------------------------------------------------------- optimise
 
@@ -173,3 +179,34 @@ def test_too_little_to_draw_from_is_one_clear_sentence(ways, shots, sentence):
     tasks = episodes(labels, ways=ways, shots=shots, queries=2, generator=np.random.default_rng(0))
     with pytest.raises(ValueError, match=sentence):
         next(tasks)
+
+
+# -------------------------------------------------------------------------- randomness, batches
+
+
+def test_seeded_numbers_depend_on_the_seed_alone_and_leave_no_trace():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    cpu = torch.device("cpu")
+    with seeded(5, cpu):
+        one = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    with seeded(5, cpu):
+        assert torch.equal(torch.rand(3), one)
+    with seeded(6, cpu):
+        assert not torch.equal(torch.rand(3), one)
+
+
+@pytest.mark.parametrize(("n", "batch"), [(10, 3), (3, 10), (5, 5)])
+def test_shuffled_batches_hold_every_index_once_before_any_comes_again(n, batch):
+    batches = list(itertools.islice(shuffled(n, batch, np.random.default_rng(0)), 4 * n))
+    assert {len(b) for b in batches} == {batch}
+    rounds = np.concatenate(batches).reshape(-1, n)
+    assert (np.sort(rounds, 1) == np.arange(n)).all()
+    assert (rounds != np.arange(n)).any()
+
+
+def test_nothing_to_shuffle_is_one_clear_sentence():
+    with pytest.raises(ValueError, match="there are 0 volumes to draw from; give at least one"):
+        next(shuffled(0, 4, np.random.default_rng(0)))

@@ -4,10 +4,11 @@ import torch
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
-from napari_cryoshift.core.types import Particles, Tomogram
+from napari_cryoshift.core.types import Particles, Subtomograms, Tomogram
 from napari_cryoshift.core.volumes import (
     crop,
     random_rotations,
+    resampled,
     resampling_matrix,
     rotation_matrices,
     sample_rotated,
@@ -219,3 +220,20 @@ def test_values_that_are_no_numbers_are_refused_where_they_are_read(tomogram):
     assert torch.isfinite(far_and_near[[0]]).all()
     with pytest.raises(ValueError, match=r"holed has NaN .* x = 36.0, y = 28.0, z = 18.0; replace"):
         far_and_near[:]
+
+
+def test_a_set_is_resampled_about_its_centre():
+    z, y, x = np.indices((24, 24, 24)) - 12.0
+    ball = torch.from_numpy(np.exp(-0.5 * (z**2 + y**2 + (x - 3) ** 2) / 2.0**2)).float()[None]
+    volumes = Subtomograms.from_memory(ball, 10.0, np.array([0]), ("ball",))
+    for box, voxel_size in ((24, 10.0), (15, 16.0), (40, 6.0), (32, 10.0)):
+        again = resampled(volumes, box=box, voxel_size=voxel_size)
+        assert (again.box, again.voxel_size, again.classes) == (box, voxel_size, ("ball",))
+        seen = again[:][0].double()
+        assert float(seen.mean()) == pytest.approx(0, abs=1e-5)
+        bright = (seen - 0.5 * seen.max()).clamp(min=0)
+        axis = (torch.arange(box) - box // 2).double() * voxel_size
+        centre = [
+            float(bright.sum(axes) @ axis / bright.sum()) for axes in ((1, 2), (0, 2), (0, 1))
+        ]
+        np.testing.assert_allclose(centre, [0, 0, 30], atol=1.0)

@@ -5,8 +5,8 @@ import torch
 from napari_cryoshift.core.methods.protonet import ProtoNetParams
 from napari_cryoshift.core.metrics import mean_interval
 from napari_cryoshift.core.progress import finish
-from napari_cryoshift.core.simulate.subtomograms import ImagingParams
-from napari_cryoshift.core.types import OTHER, Particles, TrainingData
+from napari_cryoshift.core.simulate.settings import ImagingParams
+from napari_cryoshift.core.types import OTHER, Particles, Subtomograms, TrainingData
 from napari_cryoshift.core.workflows import (
     SourceParams,
     classify,
@@ -174,3 +174,17 @@ def test_what_cannot_be_trained_is_one_clear_sentence():
         finish(train("telepathy", ProtoNetParams(), TrainingData()))
     with pytest.raises(ValueError, match="0 volumes to learn from; give a source"):
         finish(train("protonet", ProtoNetParams(), TrainingData()))
+
+
+def test_sets_that_differ_in_size_are_not_learnt_from_together():
+    def volumes(box, voxel_size):
+        return Subtomograms.from_memory(
+            torch.randn(4, box, box, box), voxel_size, np.array([0, 0, 1, 1]), ("a", "b")
+        )
+
+    for support in (volumes(16, 10.0), volumes(8, 12.0)):
+        data = TrainingData(source=volumes(8, 10.0), support=support)
+        with pytest.raises(
+            ValueError, match="source set has boxes of 8 voxels of 10 Å but the sup"
+        ):
+            finish(train("protonet", ProtoNetParams(), data))

@@ -1,20 +1,26 @@
 """Forms made from parameters: every value comes back, and what does not fit is said."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QFileDialog, QLabel, QToolButton
 
 from napari_cryoshift.core.methods import METHODS
 from napari_cryoshift.core.params import Params
+from napari_cryoshift.core.simulate.tomogram import CrowdedParams
 from napari_cryoshift.core.workflows import PickParams, SourceParams
 from napari_cryoshift.widgets.form import Form
+from napari_cryoshift.widgets.panel import Folded
 
 
 class Inner(Params):
     depth: int = Field(3, ge=1, le=9, title="Depth", description="Layers.")
+
+
+Count = Annotated[int, Field(ge=0)]
 
 
 class Everything(Params):
@@ -26,6 +32,12 @@ class Everything(Params):
     name: str = Field("ribosome", title="Name", description="Of it.")
     span: tuple[float, float] = Field((-6.0, -2.0), title="Span", description="µm.")
     most: float | None = Field(None, gt=0, title="Most", description="None for no limit.")
+    curve: Path | None = Field(None, title="Curve", description="A file.")
+    forms: tuple[Literal["disc", "ring"], ...] = Field(
+        ("disc", "ring"), title="Forms", description="In turn."
+    )
+    copies: Count | tuple[Count, ...] = Field(40, title="Copies", description="Or one each.")
+    amounts: float | tuple[float, ...] | None = Field(None, title="Amounts", description="µM.")
     inner: Inner = Field(Inner(), title="Inside", description="More of it.")
 
 
@@ -38,6 +50,10 @@ OTHERS = Everything(
     name="ring",
     span=(0.125, 1e-5),
     most=4.0,
+    curve=Path("detector.star"),
+    forms=("ring", "ring", "disc"),
+    copies=(3, 0, 12),
+    amounts=0.125,
     inner=Inner(depth=8),
 )
 
@@ -58,7 +74,10 @@ def test_values_come_back_as_they_went_in(form):
     assert form.params() == OTHERS
 
 
-@pytest.mark.parametrize("params_type", [PickParams, *(m.params_type for m in METHODS.values())])
+@pytest.mark.parametrize(
+    "params_type",
+    [PickParams, SourceParams, CrowdedParams, *(m.params_type for m in METHODS.values())],
+)
 def test_every_piece_of_work_has_a_form(qtbot, params_type):
     made = Form(params_type)
     qtbot.addWidget(made)
@@ -72,6 +91,51 @@ def test_fields_that_are_not_shown_are_kept(qtbot):
     assert made.params() == SourceParams(structures=("6qzp",), seed=4)
 
 
+def test_fields_that_are_not_shown_can_be_given(qtbot):
+    made = Form(SourceParams, ["seed"])
+    qtbot.addWidget(made)
+    assert made.params(structures=("6qzp",)) == SourceParams(structures=("6qzp",))
+
+
+def test_folded_fields_are_in_the_form_and_come_back(qtbot):
+    made = Form(Everything, ["count"], folded=["rate", "inner"])
+    qtbot.addWidget(made)
+    made.show()
+    assert made.editor("count").isVisible()
+    assert not made.editor("rate").isVisible()
+    made.findChild(Folded).toggle()
+    assert made.editor("rate").isVisible()
+    made.set_params(OTHERS)
+    assert made.params() == OTHERS
+
+
+def test_one_value_stands_for_itself_and_several_for_a_list(form):
+    for text, copies in (("7", 7), ("7, 8", (7, 8)), (" 7 ,8, ", (7, 8))):
+        form.editor("copies").setText(text)
+        assert form.params().copies == copies
+    form.editor("forms").setText("disc")
+    assert form.params().forms == ("disc",)
+    form.editor("amounts").setText("")
+    assert form.params().amounts is None
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "sentence"),
+    [("copies", "many", "Copies: .*many"), ("forms", "disc, cube", "Forms: .*'ring'.*cube")],
+)
+def test_a_list_of_what_does_not_fit_is_said(form, field, text, sentence):
+    form.editor(field).setText(text)
+    with pytest.raises(ValueError, match=sentence):
+        form.params()
+
+
+def test_a_file_can_be_chosen(qtbot, form, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("/data/k3.star", ""))
+    with qtbot.waitSignal(form.changed):
+        form.editor("curve").findChild(QToolButton).click()
+    assert form.params().curve == Path("/data/k3.star")
+
+
 def test_a_small_number_typed_keeps_its_digits(qtbot, form):
     line = form.editor("rate")
     line.clear()
@@ -79,6 +143,13 @@ def test_a_small_number_typed_keeps_its_digits(qtbot, form):
         qtbot.keyClicks(line, "0.00031")
         qtbot.keyClick(line, Qt.Key.Key_Return)
     assert form.params().rate == 3.1e-4
+
+
+def test_digits_that_are_not_shown_are_kept(form):
+    third = Everything(size=100 / 3, span=(-1 / 3, 1 / 3))
+    form.set_params(third)
+    assert form.editor("size").text() == "33.33333333"
+    assert form.params() == third
 
 
 def test_setting_values_is_silent(qtbot, form):

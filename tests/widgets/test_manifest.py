@@ -7,6 +7,7 @@ import pytest
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtWidgets import QWidget
 
+from napari_cryoshift.core.formats import FORMATS
 from napari_cryoshift.core.tomograms import SUFFIXES
 from napari_cryoshift.widgets.session import session_of
 
@@ -20,11 +21,17 @@ def test_every_command_can_be_imported():
         assert callable(getattr(importlib.import_module(module), name))
 
 
-def test_every_suffix_of_a_tomogram_has_a_reader():
+def test_every_suffix_of_a_tomogram_or_a_list_has_a_reader():
     (reader,) = MANIFEST.contributions.readers
-    assert set(reader.filename_patterns) == {
-        f"*{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")
-    }
+    volumes = {f"*{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")}
+    lists = {f"*{entry.suffix}" for entry in FORMATS.values()}
+    assert set(reader.filename_patterns) == volumes | lists
+
+
+def test_every_suffix_of_a_list_has_a_writer():
+    points, labels = MANIFEST.contributions.writers
+    assert set(points.filename_extensions) == {entry.suffix for entry in FORMATS.values()}
+    assert labels.filename_extensions == [".mrc", ".mrc.gz"]
 
 
 @pytest.mark.parametrize("name", WIDGETS)
@@ -41,8 +48,9 @@ def test_two_widgets_from_the_menu_share_a_session(make_napari_viewer):
     assert one.session is two.session is session_of(PublicOnlyProxy(viewer))
 
 
-def test_the_menus_are_those_for_annotation_and_classification():
+def test_the_menus_are_those_for_annotation_data_and_classification():
     assert set(MANIFEST.contributions.menus) == {
         "napari/layers/annotate",
+        "napari/layers/data",
         "napari/layers/classify",
     }

@@ -1,4 +1,6 @@
-"""What the panels do beside the whole way: keys, brush, stopping, review, export."""
+"""What the panels do beside the whole way: keys, brush, stopping, review."""
+
+import time
 
 import numpy as np
 import pytest
@@ -6,9 +8,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel
 
-from napari_cryoshift.core.formats import FORMATS, read_particles
-from napari_cryoshift.core.types import OTHER, Particles
+from napari_cryoshift.core.domains import Domains
+from napari_cryoshift.core.methods.cryoshift_params import CryoShiftParams
+from napari_cryoshift.core.progress import Progress
+from napari_cryoshift.core.types import OTHER
+from napari_cryoshift.core.workflows import SourceParams
 from napari_cryoshift.widgets.annotate import AnnotatePanels
+from napari_cryoshift.widgets.curves import Curves
 from napari_cryoshift.widgets.histogram import Histogram
 from napari_cryoshift.widgets.predictions import Embeddings
 from napari_cryoshift.widgets.review import estimate
@@ -135,6 +141,37 @@ def test_renaming_in_the_table_renames_the_labels(panels, blobs):
 
 # --- train ---
 
+TINY_SOURCE = SourceParams(
+    chimeras=0,
+    assemblies=1,
+    distractors=1,
+    per_class=12,
+    imaging=SourceParams().imaging.model_copy(update={"box": 16, "voxel_size": 20.0}),
+)
+TINY_SHIFT = CryoShiftParams(
+    step_zero={"width": 4, "epochs": 1, "batch": 4},
+    warp={"filters": 2},
+    discriminator={"pretraining": 2},
+    iterations=3,
+    epochs=2,
+    batch=4,
+)
+
+
+def checkpoints(session, pattern):
+    return sorted((session.project.folder / "checkpoints").glob(pattern))
+
+
+def prepare_cryoshift(panels):
+    """Choose the card by a click, two structures and very short settings."""
+    train = show(panels, "Train")
+    QTest.mouseClick(train._cards["cryoshift"], Qt.MouseButton.LeftButton)
+    assert train.method == "cryoshift"
+    train._sources.tick(("4v8r", "2fha"))
+    train._simulation.set_params(TINY_SOURCE)
+    train._forms["cryoshift"].set_params(TINY_SHIFT)
+    return train
+
 
 def test_training_stops_within_a_step_and_leaves_the_model_as_it_was(panels, qtbot, idle):
     train, session = show(panels, "Train"), panels.session
@@ -145,7 +182,115 @@ def test_training_stops_within_a_step_and_leaves_the_model_as_it_was(panels, qtb
     train._bar._stop.click()
     idle(session)
     assert session.checkpoint is checkpoint
-    assert not (session.project.folder / "checkpoints").exists()
+    assert not checkpoints(session, "*.safetensors")
+
+
+def test_cryo_shift_learns_from_structures_and_picks_and_predictions_follow(panels, blobs, idle):
+    label_two_each(panels, blobs[1])
+    train, session = prepare_cryoshift(panels), panels.session
+    card = train._cards["cryoshift"]
+    assert card._needs.text().splitlines() == ["✓ 2 known structures", "✓ 25 picked particles"]
+    del session.embed  # the fixture has none
+    QTest.mouseClick(train._start, Qt.MouseButton.LeftButton)
+    idle(session, seconds=60)
+    assert train._error.text() == ""
+    assert session.checkpoint.method == "cryoshift"
+    assert session.checkpoint.classes == (
+        "TRiC/CCT chaperonin (yeast)",
+        "ferritin (human)",
+        OTHER,
+    )
+    assert session.embeddings.vectors.shape[0] == 25
+    assert (session.particles.predicted != "").all()
+    assert set(session.checkpoint.card["figures"]) == {"criterion before", "criterion after"}
+    assert not checkpoints(session, "*.run")
+    assert len(checkpoints(session, "*.safetensors")) == 1
+
+
+def test_a_training_that_was_stopped_goes_on_with_the_same_settings(
+    panels, blobs, idle, monkeypatch
+):
+    session, made = panels.session, []
+    train = prepare_cryoshift(panels)
+    monkeypatch.setattr(session, "use", made.append)
+
+    def run(stop):
+        """Train; return the phases that were seen."""
+        seen = []
+
+        def follow(batch):
+            seen.extend(progress.phase for progress in batch)
+            if stop and "adapting to the target" in seen:
+                session.work.stop()
+
+        monkeypatch.setattr(train._curves, "add", follow)
+        train.start()
+        assert "with the same settings and data, it goes on" in train.advice()
+        idle(session, seconds=60)
+        return seen
+
+    def slow(draws, seconds=0.2):
+        """Give the window time to press the button between two steps."""
+        for draw in draws:
+            time.sleep(seconds)
+            yield draw
+
+    run(stop=False)
+    usual = Domains.draws
+    monkeypatch.setattr(Domains, "draws", lambda *a, **k: slow(usual(*a, **k)))
+    run(stop=True)
+    assert len(made) == 1
+    (kept,) = checkpoints(session, "*.run")
+    label_two_each(panels, blobs[1])  # of no matter to what learns without labels
+    assert "learning the source" not in run(stop=False)
+    assert not kept.exists()
+    whole, resumed = (checkpoint.weights for checkpoint in made)
+    assert all((whole[name] == resumed[name]).all() for name in whole)
+
+
+def test_of_stopped_trainings_one_is_kept(panels, idle):
+    session, train = panels.session, prepare_cryoshift(panels)
+    folder = session.project.folder / "checkpoints"
+    folder.mkdir()
+    (folder / "of_other_settings.run").touch()
+    train.start()
+    idle(session, seconds=60)
+    assert not checkpoints(session, "*.run")
+
+
+def test_nothing_ticked_is_said(panels):
+    train = show(panels, "Train")
+    train._sources.tick(())
+    train.start()
+    assert "0 known structures are ticked; tick what" in train._error.text()
+
+
+def test_eight_curves_are_told_apart_and_steps_count_on(qtbot):
+    curves = Curves()
+    qtbot.addWidget(curves)
+    names = ["task loss", "discriminator loss", "feature loss", "loss"]
+    names += ["discriminator accuracy", "feature discriminator accuracy"]
+    curves.add(Progress("one", step, 100, {"loss": 3.0, "accuracy": 0.5}) for step in range(100))
+    curves.add(Progress("judging", 1, 2) for _ in range(3))
+    curves.add(Progress("two", s, 80, dict.fromkeys(names, s / 80)) for s in range(1, 81))
+    curves.add([Progress("two", 80, 80, {"criterion after": -1.0})])
+    lines = curves._lines
+    assert set(lines) == {*names, "accuracy"}  # a single figure is no curve
+    assert len({line.opts["pen"].color().name() for line in lines.values()}) == 7
+    assert all(name.replace(" ", "&nbsp;") in curves._legend.text() for name in lines)
+    steps, values = lines["task loss"].getData()
+    assert steps.tolist() == list(range(100, 180))
+    # Thirty steps are averaged, and the sum of the losses is left out where its parts are.
+    assert values[-1] == pytest.approx(np.mean(np.arange(51, 81)) / 80)
+    assert lines["loss"].getData()[0].max() == 99
+    assert curves.latest == {"criterion after": -1.0}
+
+
+def test_figures_of_an_epoch_are_not_averaged(qtbot):
+    curves = Curves()
+    qtbot.addWidget(curves)
+    curves.add(Progress("one", step, 300, {"criterion": step}) for step in (60, 120, 180))
+    assert curves._lines["criterion"].getData()[1].tolist() == [60, 120, 180]
 
 
 def test_a_second_job_of_a_person_is_refused_in_words(panels, idle):
@@ -203,63 +348,6 @@ def test_the_estimate_is_that_of_the_left_out_labels():
         "Estimated precision 0.60 (0.23 to 0.88) and recall 0.75 (0.30 to 0.95), "
         "from 5 labels left out in turn."
     )
-
-
-# --- export ---
-
-
-def test_only_ticked_and_sure_particles_are_written(panels, blobs, tmp_path):
-    label_two_each(panels, blobs[1])
-    export = show(panels, "Export")
-    export._format.setCurrentIndex(export._format.findData("csv"))
-    export._items()[0].setCheckState(Qt.CheckState.Unchecked)  # no balls
-    export.write(tmp_path / "list.csv")
-    written = read_particles(tmp_path / "list.csv")
-    assert set(written.predicted) == {"ring", "rod"}
-    table = panels.session.particles
-    confidence = np.linspace(0, 1, len(table))
-    panels.session.particles = table.replace(confidence=confidence)
-    export._cut.setValue(50)
-    export.write(tmp_path / "sure.csv")
-    # A person's own labels always count.
-    wanted = ((confidence >= 0.5) | (table.label != "")) & (blobs[1].label != "ball")
-    assert read_particles(tmp_path / "sure.csv").id.tolist() == table.id[wanted].tolist()
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_preview_is_what_will_be_written(panels, blobs, tmp_path, name):
-    label_two_each(panels, blobs[1])
-    export = show(panels, "Export")
-    export._format.setCurrentIndex(export._format.findData(name))
-    path = tmp_path / f"list{FORMATS[name].suffix}"
-    export.write(path)
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
-    preview = export._preview.toPlainText().splitlines()
-    assert export._error.text() == ""
-    assert len(preview) >= 6
-    assert preview[-1] in lines
-    export.show_written()
-    back = export.layers.viewer.layers[f"read back: {path.name}"].data
-    np.testing.assert_allclose(back, export.chosen().positions, atol=1e-3)
-
-
-def test_an_imported_list_brings_its_classes_as_labels(panels, blobs, tmp_path):
-    export = show(panels, "Export")
-    extra = Particles.at([[9, 9, 9]], predicted="membrane", tomogram="blobs")
-    FORMATS["csv"].writer(tmp_path / "list.csv", extra, export._context())
-    export._as_labels.setChecked(True)
-    export.read(tmp_path / "list.csv")
-    session = panels.session
-    assert session.particles.label[-1] == "membrane"
-    assert "membrane" in [known.name for known in session.classes]
-
-
-def test_a_list_that_is_none_is_said(panels, tmp_path):
-    export = show(panels, "Export")
-    (tmp_path / "list.csv").write_text("colour,taste\nred,sweet\n")
-    export.read(tmp_path / "list.csv")
-    assert "list.csv" in export._error.text()
-    assert len(panels.session.particles) == 25
 
 
 # --- what is easily overlooked ---

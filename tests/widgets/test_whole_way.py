@@ -208,19 +208,26 @@ def test_whole_way(person, blobs, file, tmp_path, monkeypatch):
     written = tmp_path / "list.csv"
     answer_dialogs_with(monkeypatch, written)
     person.press("Write the list …")
+    person.qtbot.waitUntil(lambda: export.written is not None)
     back = read_particles(written)
     chosen = export.chosen()
     np.testing.assert_array_equal(back.positions, chosen.positions)
     np.testing.assert_array_equal(
         back.predicted, np.where(chosen.label != "", chosen.label, chosen.predicted)
     )
-    person.press("Show it")
+    person.press("Show re-imported")
+    person.qtbot.waitUntil(lambda: "read back: list.csv" in person.viewer.layers)
     overlay = person.viewer.layers["read back: list.csv"]
     np.testing.assert_array_equal(overlay.data, chosen.positions)
+    assert "at most 0.0 Å" in export._said.text()
 
     # Import into the same project, as one step that can be undone.
     before = len(session.particles)
-    person.press("Import a list …")
+    importer = person.tab("Open").importer
+    person.press("Import list …")
+    person.qtbot.waitUntil(lambda: importer.listing is not None)
+    person.press(f"Import {len(chosen)} particles")
+    person.idle(session)
     assert len(session.particles) == before + len(chosen)
     assert (session.particles.source == "import").sum() == len(chosen)
     session.undo()

@@ -29,11 +29,21 @@ COMMANDS = {
     "library add": ("library:Add", "Add a structure or a density map to your own library."),
     "simulate subtomograms": ("simulate:SimulateSubtomograms", "Simulate labelled subtomograms."),
     "simulate tomogram": ("simulate:SimulateTomogram", "Simulate a tomogram with its truth."),
+    "simulate again": ("simulate:SimulateAgain", "Make simulated data once more."),
     "pick": ("pick:Pick", "List candidate particles of a tomogram."),
+    "match": ("match:Match", "Look for a structure in a tomogram, in all orientations."),
+    "fit": ("match:Fit", "Fit a structure into the particles of a list."),
     "train": ("train:Train", "Train the embedding anew on simulated particles."),
+    "subtomograms": (
+        "subtomograms:CutSubtomograms",
+        "Cut subtomograms out of a tomogram, at the particles of a list.",
+    ),
+    "adapt": ("adapt:Adapt", "Classify particles without a label, by known structures."),
     "embed": ("embed:Embed", "Compute the embeddings of particles."),
     "classify": ("classify:Classify", "Classify particles from a few labelled ones."),
     "export": ("export:Export", "Write a particle list for another program."),
+    "convert": ("convert:Convert", "Write a particle list of one program for another."),
+    "formats": ("convert:Formats", "List the formats of particle lists."),
     "evaluate": ("evaluate:Evaluate", "Compare a particle list with the truth."),
 }
 """Words on the command line → the class that does it, and what it does."""
@@ -86,19 +96,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(name: str, flags: list[str]) -> Command:
+    """Build a command from its flags.
+
+    Raises
+    ------
+    ValueError
+        If the values of flags do not fit together.
+    SystemExit
+        If flags are unknown or missing (2), or help was asked for (0).
+    """
     import tyro
 
+    from .flags import BadFlags, registry
+
     module, _, kind = COMMANDS[name][0].partition(":")
-    command: Command = tyro.cli(
-        getattr(importlib.import_module(f"{__name__}.{module}"), kind),
-        prog=f"cryoshift {name}",
-        args=flags,
-        config=(
-            tyro.conf.DisallowNone,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.PositionalMetavarFromFieldName,
-        ),
-    )
+    try:
+        command: Command = tyro.cli(
+            getattr(importlib.import_module(f"{__name__}.{module}"), kind),
+            prog=f"cryoshift {name}",
+            args=flags,
+            config=(
+                tyro.conf.DisallowNone,
+                tyro.conf.FlagCreatePairsOff,
+                tyro.conf.PositionalMetavarFromFieldName,
+            ),
+            registry=registry(),
+        )
+    except BadFlags as refused:
+        raise ValueError(str(refused)) from refused
     return command
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
+import signal
 import sys
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tyro.conf import Positional
 
-from napari_cryoshift.core.progress import Job, finish
+from napari_cryoshift.core.progress import Job, Progress, finish
 from napari_cryoshift.core.tomograms import check_values, open_tomogram
 from napari_cryoshift.core.types import Tomogram
 
 from .console import ProgressLine
+
+if TYPE_CHECKING:
+    from napari_cryoshift.core.checkpoint import Checkpoint
 
 T = TypeVar("T")
 
@@ -35,14 +42,67 @@ class Command(ABC):
         """Do the work; what it finds goes to stdout."""
 
     def finish(self, job: Job[T]) -> T:
-        """Run a job to its end, with its progress on stderr."""
-        if self.quiet:
-            return finish(job)
+        """Run a job to its end, with its progress on stderr.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C. The first lets the job come to its next report, where it can put down
+            how far it is; a second stops it at once.
+        """
         line = ProgressLine(sys.stderr)
+        with _interrupt_noted() as interrupted:
+
+            def report(progress: Progress) -> None:
+                if not self.quiet:
+                    line.show(progress)
+                if interrupted():
+                    raise KeyboardInterrupt
+
+            try:
+                return finish(job, report)
+            finally:
+                line.end()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCommand(Command):
+    """A command that trains a method."""
+
+    out: Path
+    """File to write, .safetensors."""
+    resume: Path | None = None
+    """File that keeps how far the training is; where it is there, the training goes on from it."""
+
+    def files(self) -> tuple[Path, Path | None]:
+        """Return the path of the checkpoint and that of the run, if it is kept.
+
+        Raises
+        ------
+        ValueError
+            If one cannot be written, or both are the same.
+        """
+        if self.resume is None:
+            return output(self.out, ".safetensors"), None
+        kept = output(self.resume, ".safetensors")
+        return output(self.out, ".safetensors", inputs=[kept]), kept
+
+    def learn(self, job: Job[Checkpoint]) -> Checkpoint:
+        """Run a training to its end and note its last figures on the card.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C, once it is said how to go on.
+        """
         try:
-            return finish(job, line.show)
-        finally:
-            line.end()
+            return self.finish(_with_figures(job))
+        except KeyboardInterrupt:
+            if self.resume is None:
+                print("nothing is kept; with --resume FILE it could go on", file=sys.stderr)
+            elif self.resume.exists():
+                print(f"to go on, type the same with --resume {self.resume}", file=sys.stderr)
+            raise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +168,48 @@ def output_folder(path: Path) -> Path:
         raise ValueError(f"{path} is a file; name a folder")
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def _interrupt_noted() -> Iterator[Callable[[], bool]]:
+    """Note the first Ctrl-C and say so; a second is the usual one.
+
+    Yields
+    ------
+    callable
+        Tells whether Ctrl-C was pressed. In a thread, or where Ctrl-C is not Python's own (as
+        after nohup), everything stays as it is.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or usual is not signal.default_int_handler:
+        yield lambda: False
+        return
+    noted = False
+
+    def note(*_: object) -> None:
+        nonlocal noted
+        noted = True
+        signal.signal(signal.SIGINT, usual)
+        # Past the buffers of Python, which the signal may have come in the midst of.
+        os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _with_figures(job: Job[Checkpoint]) -> Job[Checkpoint]:
+    """Note on the card what the last training steps came to."""
+    figures: dict[str, float] = {}
+    with contextlib.closing(job):
+        while True:
+            try:
+                progress = next(job)
+            except StopIteration as end:
+                trained: Checkpoint = end.value
+                return dataclasses.replace(trained, card={**trained.card, "figures": figures})
+            figures = dict(progress.metrics)
+            yield progress

@@ -10,7 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Positional, arg
 
-from napari_cryoshift.core.metrics import evaluate_classes, evaluate_detections
+from napari_cryoshift.core.metrics import (
+    ClassReport,
+    evaluate_classes,
+    evaluate_detections,
+)
 from napari_cryoshift.core.types import Particles
 
 from .particles import ListCommand, read_of_one
@@ -74,7 +78,10 @@ class Evaluate(ListCommand):
         for n, recall in ranked.recall_at.items():
             print(f"recall at {n:<8} {recall:.4f}")
         if self.only is None and (found.predicted != "").any() and (truth.label != "").all():
-            self._print_classes(found, truth, voxel_size)
+            report = evaluate_classes(
+                found, truth.positions, list(truth.label), self.radius, voxel_size=voxel_size
+            )
+            print_classes(report, truth)
 
     def _members(self, truth: Particles) -> npt.NDArray[np.bool_]:
         members = truth.label == self.only
@@ -96,14 +103,14 @@ class Evaluate(ListCommand):
             return -np.arange(len(found), dtype=np.float64)
         return found.score
 
-    def _print_classes(self, found: Particles, truth: Particles, voxel_size: float) -> None:
-        report = evaluate_classes(
-            found, truth.positions, list(truth.label), self.radius, voxel_size=voxel_size
-        )
-        wide = max(map(len, report.f1))
-        print(f"class accuracy     {report.accuracy:.4f}")
-        print(f"macro F1           {report.macro_f1:.4f}")
-        print(f"\n{'class':{wide}}  precision  recall      F1")
-        for name, f1 in report.f1.items():
-            precision, recall = report.precision[name], report.recall[name]
-            print(f"{name:{wide}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}")
+
+def print_classes(report: ClassReport, truth: Particles) -> None:
+    """Print precision, recall and F1 of every class, and how many are true."""
+    wide = max(map(len, report.f1))
+    print(f"class accuracy     {report.accuracy:.4f}")
+    print(f"macro F1           {report.macro_f1:.4f}")
+    print(f"\n{'class':{wide}}  precision  recall      F1    true")
+    for name, f1 in report.f1.items():
+        precision, recall = report.precision[name], report.recall[name]
+        true = int((truth.label == name).sum())
+        print(f"{name:{wide}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}  {true:6}")

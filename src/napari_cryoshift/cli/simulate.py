@@ -4,77 +4,110 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import mrcfile
 import numpy as np
-import pandas as pd
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
-from napari_cryoshift.core.files import replacing, write_text
-from napari_cryoshift.core.formats import write_particles
-from napari_cryoshift.core.progress import Job, Progress
-from napari_cryoshift.core.simulate.subtomograms import ImagingParams
-from napari_cryoshift.core.simulate.tomogram import CrowdedParams, simulate_tomogram
-from napari_cryoshift.core.tomograms import save_volume
-from napari_cryoshift.core.types import Subtomograms
-from napari_cryoshift.core.workflows import SourceParams, simulate_source
+from napari_cryoshift.core.simulate.leak import variance_leak
+from napari_cryoshift.core.simulate.settings import PAPERS, ImagingParams
+from napari_cryoshift.core.simulate.source import SourceParams, simulate_source
+from napari_cryoshift.core.simulate.stored import (
+    simulate_again,
+    store_subtomograms,
+    store_tomogram,
+    truth_of,
+)
+from napari_cryoshift.core.simulate.tomogram import CrowdedParams
 
 from .command import Command, output
 
-_BATCH = 64
 _LIBRARY_ONLY = SourceParams(
     chimeras=0, assemblies=0, distractors=0, per_class=20, imaging=ImagingParams()
 )
+_LEAK_VOLUMES = 1000
+
+Device = Annotated[
+    Literal["cpu", "cuda"], arg(help="Where to make it; the noise of another device is another.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateSubtomograms(Command):
     """Simulate labelled subtomograms.
 
-    The result is a stack of volumes, protein positive, and beside it a table with the columns
-    index and class.
+    Beside the volumes, which are protein positive, there is a table of what is in each: class,
+    rotation, shift, signal-to-noise ratio and what else was drawn.
     """
 
     out: Path
-    """File for the volumes, .mrc; the table gets the same name and .csv."""
+    """Where to write: X.zarr, X.mrcs (with the X.star that RELION reads), or a new folder."""
+    paper: Annotated[
+        str | None,
+        arg(
+            help=f"Settings of a paper: {', '.join(PAPERS)}. "
+            "Flags beside it win where they differ from their default."
+        ),
+    ] = None
+    device: Device = "cpu"
     source: Annotated[SourceParams, arg(name="")] = _LIBRARY_ONLY
 
     def run(self) -> None:
-        """Write the stack and the table."""
-        path = output(self.out, ".mrc")
-        volumes = simulate_source(self.source)
-        self.finish(_write_stack(path, volumes))
-        labels = np.array(volumes.classes, dtype=object)[volumes.labels]
-        table = pd.DataFrame({"index": np.arange(len(volumes)), "class": labels})
-        write_text(path.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
-        print(f"{len(volumes)} volumes of {len(volumes.classes)} classes in {path}")
+        """Write the set and the table, and say whether variances give the classes away."""
+        source = self.source.model_copy(update={"imaging": self._imaging()})
+        count = self.finish(store_subtomograms(self.out, source, self.device))
+        volumes = simulate_source(source, self.device)
+        print(f"{count} volumes of {len(volumes.classes)} classes in {self.out}")
+        print(f"what is in each: {truth_of(self.out)}")
+        if len(volumes.classes) > 1 and source.per_class > 1:
+            # Every so many of each class, which tells as much in a fraction of the time.
+            each = max(2, min(source.per_class, _LEAK_VOLUMES // len(volumes.classes)))
+            first = np.arange(count).reshape(len(volumes.classes), -1)[:, :each]
+            print(self.finish(variance_leak(volumes.take(first.ravel()))))
+
+    def _imaging(self) -> ImagingParams:
+        given = self.source.imaging
+        if self.paper is None:
+            return given
+        if self.paper not in PAPERS:
+            raise ValueError(
+                f"there are no settings of {self.paper!r}; choose from {', '.join(PAPERS)}"
+            )
+        usual = ImagingParams()
+        flags = {name: value for name, value in given if value != getattr(usual, name)}
+        return ImagingParams(**PAPERS[self.paper].model_dump() | flags)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateTomogram(Command):
-    """Simulate a crowded tomogram, and list every particle in it."""
+    """Simulate a crowded tomogram, and list every particle in it.
+
+    Beside X.mrc: X.csv lists the particles with their rotations, X_classes.mrc and X_occupancy.mrc
+    tell what each voxel belongs to, and X.json how to make it again.
+    """
 
     out: Path
-    """File for the tomogram, .mrc; the list of its particles gets the same name and .csv."""
+    """File for the tomogram, .mrc."""
+    device: Device = "cpu"
     params: Annotated[CrowdedParams, arg(name="")] = field(default_factory=CrowdedParams)
 
     def run(self) -> None:
-        """Write the tomogram and its particles."""
+        """Write the tomogram and its truth."""
         path = output(self.out, ".mrc")
-        tomogram, truth = self.finish(simulate_tomogram(self.params))
-        save_volume(path, tomogram.data, tomogram.voxel_size)
-        write_particles(path.with_suffix(".csv"), truth, "csv")
-        print(f"{len(truth)} particles in {path}")
+        made = self.finish(store_tomogram(path, self.params, self.device))
+        print(f"{len(made.particles)} particles in {path}, {made.packing:.0%} of the ice")
 
 
-def _write_stack(path: Path, volumes: Subtomograms) -> Job[None]:
-    """Write volumes into one file as they are made, whole or not at all."""
-    shape = (len(volumes), *(volumes.box,) * 3)
-    with replacing(path) as scratch, mrcfile.new_mmap(scratch, shape, mrc_mode=2) as stack:
-        stack.voxel_size = volumes.voxel_size
-        for start in range(0, len(volumes), _BATCH):
-            stop = min(start + _BATCH, len(volumes))
-            stack.data[start:stop] = volumes[start:stop].numpy()
-            yield Progress("simulating", stop, len(volumes))
-        stack.update_header_stats()
+@dataclass(frozen=True, kw_only=True)
+class SimulateAgain(Command):
+    """Make simulated data again from what was written with them."""
+
+    made: Positional[Path]
+    """A set or tomogram that this program simulated."""
+    out: Path
+    """Where to write it; named as the other commands want it."""
+
+    def run(self) -> None:
+        """Write the same once more."""
+        self.finish(simulate_again(self.made, self.out))
+        print(f"the same as {self.made} in {self.out}")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
 from napari_cryoshift import __version__
-from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.methods.protonet import ProtoNet, ProtoNetParams
-from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.types import TrainingData
 from napari_cryoshift.core.workflows import SourceParams, simulate_source, train
 
-from .command import Command, output
+from .command import TrainingCommand
+from .sets import SetFlags
 
 SHIPPED_PARAMS = ProtoNetParams(
     ways=32, shots=3, queries=3, tasks=4400, learning_rate=1e-3, weight_decay=1e-4
@@ -30,41 +27,32 @@ SHIPPED_SOURCE = SourceParams(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Command):
+class Train(TrainingCommand):
     """Train the embedding anew on simulated particles.
 
     With no flag but --out this trains the embedding that comes with the package again, in about
     an hour on two cores. Other commands use the file by --checkpoint.
     """
 
-    out: Path
-    """File to write, .safetensors."""
     params: Annotated[ProtoNetParams, arg(name="")] = SHIPPED_PARAMS
     source: SourceParams = SHIPPED_SOURCE
+    source_set: SetFlags = field(default_factory=SetFlags)
+    """Learn from labelled subtomograms on disk instead of simulated ones."""
 
     def run(self) -> None:
         """Train, and write the checkpoint with its card."""
-        path = output(self.out, ".safetensors")
-        source = simulate_source(self.source)
-        card = {
-            "program": f"napari-cryoshift {__version__}",
-            "classes": f"{len(source.classes)} simulated ones",
-            "held_out": list(self.source.hold_out),
-            "source": self.source.model_dump(mode="json"),
-        }
-        job = train(ProtoNet.name, self.params, TrainingData(source=source), card)
-        self.finish(_with_figures(job)).save(path)
+        path, kept = self.files()
+        source = self.source_set.open()
+        card: dict[str, Any] = {"program": f"napari-cryoshift {__version__}"}
+        if source is None:
+            source = simulate_source(self.source)
+            card |= {
+                "classes": f"{len(source.classes)} simulated ones",
+                "held_out": list(self.source.hold_out),
+                "source": self.source.model_dump(mode="json"),
+            }
+        else:
+            card |= {"classes": ", ".join(source.classes), "source": str(self.source_set.path)}
+        job = train(ProtoNet.name, self.params, TrainingData(source=source), card, kept)
+        self.learn(job).save(path)
         print(f"embedding of {len(source.classes)} classes in {path}")
-
-
-def _with_figures(job: Job[Checkpoint]) -> Job[Checkpoint]:
-    """Note on the card what the last training tasks came to."""
-    figures: dict[str, float] = {}
-    while True:
-        try:
-            progress = next(job)
-        except StopIteration as end:
-            trained: Checkpoint = end.value
-            return dataclasses.replace(trained, card={**trained.card, "figures": figures})
-        figures = dict(progress.metrics)
-        yield progress

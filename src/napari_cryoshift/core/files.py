@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,3 +58,11 @@ def write_text(path: Path | str, text: str) -> None:
     """
     with replacing(path) as scratch:
         scratch.write_text(text, encoding="utf-8", newline="")
+
+
+def file_stem(name: str) -> str:
+    """Make a name that a person or a list gave fit to be a file's: no folders, nothing hidden.
+
+    "../../80S ribosome" becomes "80S_ribosome"; what has no fit character at all "unnamed".
+    """
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._")[:100] or "unnamed"

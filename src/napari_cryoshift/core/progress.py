@@ -1,5 +1,6 @@
 """Long work is a generator: each yield is the progress report and the place to pause or cancel."""
 
+import contextlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
@@ -39,12 +40,13 @@ def finish(job: Job[T], report: Callable[[Progress], None] = lambda _: None) -> 
     job
         The job; its exceptions pass through.
     report
-        Called with each `Progress`.
+        Called with each `Progress`; an exception that it raises cancels the job.
     """
-    while True:
-        try:
-            progress = next(job)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        report(progress)
+    with contextlib.closing(job):
+        while True:
+            try:
+                progress = next(job)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            report(progress)

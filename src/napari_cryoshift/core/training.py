@@ -1,5 +1,7 @@
 """The only training loop, and the batches that go into it."""
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from .devices import half_precision, keep_freed_memory
 from .progress import Job, Progress
+from .resume import Bookmark
 
 Batch = TypeVar("Batch")
 
@@ -29,6 +32,7 @@ def optimise(
     learning_rate: float,
     weight_decay: float = 0.0,
     report_every: int = 10,
+    bookmark: Bookmark | None = None,
 ) -> Job[None]:
     """Take one optimiser step a batch and report after each.
 
@@ -40,7 +44,8 @@ def optimise(
     parameters
         What is trained.
     batches
-        Batches; the loop ends with them or after ``steps``.
+        Batches; the loop ends with them or after ``steps``. A resumed run skips those that it has
+        had, so they should be cheap to draw: indices, which ``loss`` reads the volumes of.
     loss
         Batch → named scalar terms. The term ``"loss"`` is minimised; the others are reported.
     phase
@@ -51,6 +56,61 @@ def optimise(
         Of AdamW at its start.
     report_every
         Metrics are read back from the device once in so many steps.
+    bookmark
+        Of the run that this is a stage of.
+
+    Raises
+    ------
+    DivergedError
+        If the loss is not finite; the step is not taken.
+    """
+    bookmark = bookmark or Bookmark()
+    trained = [p for p in parameters if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    if bookmark.begin(optimiser=optimiser, schedule=schedule):
+        yield from descend(
+            optimiser,
+            itertools.islice(batches, bookmark.step, None),
+            loss,
+            phase=phase,
+            steps=steps,
+            bookmark=bookmark,
+            schedule=schedule,
+            report_every=report_every,
+        )
+
+
+def descend(
+    optimiser: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    loss: Callable[[Batch], Mapping[str, Tensor]],
+    *,
+    phase: str,
+    steps: int,
+    bookmark: Bookmark,
+    until: int | None = None,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+    report_every: int = 10,
+) -> Job[None]:
+    """Go on with a stage that the caller has begun, with an optimiser of its own.
+
+    For what `optimise` cannot say: several learning rates, or something to be done after an epoch.
+
+    Parameters
+    ----------
+    optimiser, schedule
+        Steps are taken of both after each batch.
+    batches, loss, phase, report_every
+        As in `optimise`; the batches are those that are left.
+    steps
+        Batches of the whole stage.
+    bookmark
+        Knows how many of them are done; the stage was begun with its `Bookmark.begin`.
+    until
+        Stop when so many are done; None stands for all.
 
     Raises
     ------
@@ -58,13 +118,10 @@ def optimise(
         If the loss is not finite; the step is not taken.
     """
     keep_freed_memory()
-    trained = [p for p in parameters if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
-    device = trained[0].device
+    device = optimiser.param_groups[0]["params"][0].device
     metrics: dict[str, float] = {}
-    for step, batch in zip(range(steps), batches, strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+    left = range(bookmark.step, steps if until is None else until)
+    for step, batch in zip(left, batches, strict=False):
         with half_precision(device):
             terms = loss(batch)
         if not torch.isfinite(terms["loss"]):
@@ -75,9 +132,46 @@ def optimise(
         optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        if schedule is not None:
+            schedule.step()
         if step % report_every == 0 or step + 1 == steps:
             metrics = {name: float(term.detach()) for name, term in terms.items()}
+        bookmark.step = step + 1
         yield Progress(phase, step + 1, steps, metrics)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw the random numbers of torch (weights, dropout) from a seed, and leave no trace of it."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+def shuffled(n: int, batch: int, generator: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Draw batches of indices below n without end; all come once before any comes again.
+
+    Yields
+    ------
+    ndarray
+        (batch,).
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw from.
+    """
+    if n == 0:
+        raise ValueError("there are 0 volumes to draw from; give at least one")
+    drawn = np.empty(0, dtype=np.int64)
+    while True:
+        while len(drawn) < batch:
+            drawn = np.concatenate([drawn, generator.permutation(n)])
+        yield drawn[:batch]
+        drawn = drawn[batch:]
 
 
 def episodes(

@@ -6,6 +6,7 @@ it is displayed, and an integer position is the centre of a voxel. Lengths are i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -220,10 +221,20 @@ class Subtomograms:
         return self.count
 
     def __getitem__(self, indices: npt.ArrayLike | slice) -> torch.Tensor:
+        import torch
+
         if isinstance(indices, slice):
-            return self.read(np.arange(*indices.indices(self.count)))
-        rows = np.atleast_1d(np.asarray(indices))
-        return self.read(np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64))
+            rows = np.arange(*indices.indices(self.count))
+        else:
+            rows = np.atleast_1d(np.asarray(indices))
+            rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
+        with contextlib.ExitStack() as full_precision:
+            # Volumes may be made as they are read, and a training step reads them amid its own
+            # half precision, in which a rotation would miss by a voxel.
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    full_precision.enter_context(torch.autocast(device, enabled=False))
+            return self.read(rows)
 
     @classmethod
     def from_memory(

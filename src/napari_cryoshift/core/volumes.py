@@ -1,5 +1,6 @@
 """Small volumes: cut out, resampled, standardised, rotated. Pure functions of tensors."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -18,10 +19,11 @@ def standardise(volumes: Tensor) -> Tensor:
 
     A constant volume becomes all zeros.
     """
-    dims = (-3, -2, -1)
-    centred = volumes - volumes.mean(dims, keepdim=True)
-    spread = centred.square().mean(dims, keepdim=True).sqrt()
-    return torch.where(spread > 1e-12, centred / spread.clamp(min=1e-12), 0.0)
+    voxels = volumes.flatten(-3)
+    centred = voxels - voxels.mean(-1, keepdim=True)
+    spread = (torch.linalg.vecdot(centred, centred) / centred.shape[-1]).sqrt()[..., None]
+    scale = torch.where(spread > 1e-12, 1 / spread.clamp(min=1e-12), 0.0)
+    return centred.mul_(scale).reshape(volumes.shape)
 
 
 def random_rotations(n: int, generator: np.random.Generator) -> Tensor:
@@ -74,11 +76,14 @@ def sample_rotated(
     axis = torch.arange(box, device=density.device, dtype=torch.float32) - box // 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     grid = torch.stack([x, y, z], -1).reshape(1, -1, 3)
+    # The density is read where the inverse rotation takes each output voxel, v Rᵀᵀ = v R, in units
+    # of half a side: one product for all of it, as this is done for every voxel of every volume.
+    half = (n - 1) / 2
+    turned = rotations * (step / half)
+    centre = torch.full_like(turned[:, :1], (n // 2) / half - 1)
     if shifts is not None:
-        grid = grid - shifts.flip(-1).reshape(-1, 1, 3)
-    # The density is read where the inverse rotation takes each output voxel: v Rᵀᵀ = v R.
-    index = (grid @ rotations) * step + n // 2
-    unit = index * (2 / (n - 1)) - 1
+        centre = torch.baddbmm(centre, shifts.flip(-1)[:, None], turned, alpha=-1)
+    unit = torch.matmul(grid, turned).add_(centre)
     sampled = torch.nn.functional.grid_sample(
         density[None, None],
         unit.reshape(1, -1, box, box, 3),
@@ -118,6 +123,37 @@ def resampling_matrix(
     kernel = np.sinc(distance) * np.sinc(distance / _LOBES) * (np.abs(distance) < _LOBES)
     weights: npt.NDArray[np.float32] = (kernel / kernel.sum(-1, keepdims=True)).astype(np.float32)
     return weights
+
+
+def resampled(volumes: Subtomograms, *, box: int, voxel_size: float) -> Subtomograms:
+    """The same volumes in another box at another voxel size, read when asked for.
+
+    What lies beyond the old box becomes 0, its mean; each volume is standardised again.
+
+    Parameters
+    ----------
+    volumes
+        In boxes of one size.
+    box
+        New side, voxels.
+    voxel_size
+        New voxel size, Å.
+    """
+    step = voxel_size / volumes.voxel_size
+    reach = math.ceil(step * box / 2 + _LOBES * max(step, 1.0)) + 1
+    padding = max(0, reach - volumes.box // 2)
+    side = volumes.box + 2 * padding
+    centre = np.array([volumes.box // 2 + padding], dtype=np.float64)
+    weights = torch.from_numpy(resampling_matrix(side, box, step, centre)[0])
+
+    def read(rows: npt.NDArray[np.int64]) -> Tensor:
+        padded = torch.nn.functional.pad(volumes[rows], (padding,) * 6)
+        for _ in range(3):
+            # Three turns bring z, y, x back into their order, each resampled once.
+            padded = torch.einsum("bzyx,oz->byxo", padded, weights)
+        return standardise(padded)
+
+    return dataclasses.replace(volumes, read=read, box=box, voxel_size=voxel_size)
 
 
 def crop(tomogram: Tomogram, particles: Particles, *, box: int, voxel_size: float) -> Subtomograms:

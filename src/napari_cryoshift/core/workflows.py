@@ -3,6 +3,7 @@
 The window and the command line call these and nothing deeper.
 """
 
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,19 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 
 from .checkpoint import Checkpoint
 from .devices import best_device
 from .embeddings import embed
 from .fewshot import SCORE_WEIGHTS, FewShotParams, fit_head, with_score
 from .methods import METHODS, Method, MethodParams
-from .params import Params
 from .pick import PickParams, pick
 from .progress import Job
-from .simulate.procedural import assemblies, chimeras, distractors
-from .simulate.subtomograms import ImagingParams, simulate_subtomograms
-from .structures import library
+from .resume import Bookmark
+from .simulate.source import SourceParams, simulate_source
 from .types import OTHER, Particles, Subtomograms, Tomogram, TrainingData
 from .volumes import crop
 
@@ -41,89 +39,18 @@ __all__ = [
 ]
 
 
-class SourceParams(Params):
-    """What a simulated training set is made of."""
-
-    structures: tuple[str, ...] = Field(
-        (), title="Structures", description="Ids in the library; none means all of them."
-    )
-    hold_out: tuple[str, ...] = Field(
-        (), title="Hold out", description="Families of which no member is used."
-    )
-    chimeras: int = Field(
-        240, ge=0, le=10_000, title="Chimeras", description="Invented from one to three parents."
-    )
-    assemblies: int = Field(
-        120, ge=0, le=10_000, title="Assemblies", description="Random clusters of domains."
-    )
-    distractors: int = Field(
-        20, ge=0, le=10_000, title="Distractors", description="Membranes and beads."
-    )
-    per_class: int = Field(
-        2000, ge=1, title="Volumes a class", description="Made when read; nothing is stored."
-    )
-    seed: int = Field(0, ge=0, title="Seed", description="Same seed, same volumes.")
-    imaging: ImagingParams = Field(
-        ImagingParams(
-            box=24,
-            voxel_size=16.0,
-            snr=(0.01, 1.5),
-            snr_convention="power",
-            defocus=(-8.0, -1.5),
-            envelope=(20.0, 65.0),
-            missing_wedge=(25.0, 40.0),
-            shift=30.0,
-            resolution=(32.0, 65.0),
-            noise_slope=(-1.0, 0.5),
-            neighbours=0.5,
-        ),
-        title="Imaging",
-        description="How the volumes are imaged.",
-    )
-
-
 def shipped_checkpoint() -> Checkpoint:
     """The embedding that comes with the package."""
     with resources.as_file(resources.files(__package__) / "data" / "embedding.safetensors") as file:
         return Checkpoint.load(Path(file))
 
 
-def simulate_source(params: SourceParams) -> Subtomograms:
-    """A labelled, simulated set of library structures and invented ones.
-
-    Raises
-    ------
-    ValueError
-        If a structure or a family is not in the library, or nothing is left.
-    """
-    known = library()
-    families = {entry.family for entry in known.entries.values()}
-    if unknown := set(params.hold_out) - families:
-        raise ValueError(
-            f"{len(unknown)} families are not in the library ({', '.join(sorted(unknown))}); "
-            f"choose from {', '.join(sorted(families))}"
-        )
-    ids = params.structures or tuple(known)
-    parents = [
-        structure for structure in map(known.need, ids) if structure.family not in params.hold_out
-    ]
-    if not parents:
-        raise ValueError("0 structures are left; hold out fewer families or name more structures")
-    return simulate_subtomograms(
-        [
-            *parents,
-            *chimeras(parents, params.chimeras, params.seed),
-            *assemblies(params.assemblies, params.seed),
-            *distractors(params.distractors, params.seed),
-        ],
-        params.imaging,
-        per_class=params.per_class,
-        seed=params.seed,
-    )
-
-
 def train(
-    method: str, params: MethodParams, data: TrainingData, card: Mapping[str, Any] | None = None
+    method: str,
+    params: MethodParams,
+    data: TrainingData,
+    card: Mapping[str, Any] | None = None,
+    resume: Path | None = None,
 ) -> Job[Checkpoint]:
     """Train a method on the device found.
 
@@ -137,6 +64,9 @@ def train(
         What it needs.
     card
         Kept in the checkpoint: what the data are.
+    resume
+        File that keeps how far the training is, every ten minutes and when it is stopped; if it is
+        there, the training goes on from it. It is removed at the end.
 
     Returns
     -------
@@ -146,15 +76,37 @@ def train(
     Raises
     ------
     ValueError
-        If there is no such method, or the data are not what it needs.
+        If there is no such method, the data are not what it needs, they differ in box or voxel
+        size, or the file is of another training.
     """
     if method not in METHODS:
         raise ValueError(f"there is no method {method!r}; choose from {', '.join(METHODS)}")
-    some = data.source or data.support or data.target
-    if some is None:
+    given = {
+        name: volumes
+        for name in ("source", "support", "target")
+        if (volumes := getattr(data, name)) is not None
+    }
+    if not given:
         raise ValueError("there are 0 volumes to learn from; give a source or a support set")
+    first, some = next(iter(given.items()))
+    for name, volumes in given.items():
+        close = math.isclose(volumes.voxel_size, some.voxel_size, rel_tol=0.01)
+        if volumes.box != some.box or not close:
+            raise ValueError(
+                f"the {first} set has boxes of {some.box} voxels of {some.voxel_size:g} Å but the "
+                f"{name} set {volumes.box} of {volumes.voxel_size:g} Å; bring them to one size"
+            )
     trained: Method = METHODS[method](params, some.box, ()).to(best_device())
-    yield from trained.fit(data)
+    about = {
+        "method": method,
+        "parameters": params.model_dump(mode="json"),
+        "data": {name: [len(volumes), volumes.box] for name, volumes in given.items()},
+        "card": dict(card or {}),
+    }
+    bookmark = Bookmark(resume, trained, about)
+    yield from bookmark.keep(trained.fit(data, bookmark))
+    if resume is not None:
+        resume.unlink(missing_ok=True)
     return Checkpoint.of(trained, some.voxel_size, card or {})
 
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QDoubleValidator, QWheelEvent
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLineEdit, QSpinBox, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QSpinBox,
+    QToolButton,
+    QWidget,
+)
 
 _LARGEST_INT = 2**31 - 1
 
@@ -72,13 +83,15 @@ class FloatEdit(QLineEdit):
         text = self.text().strip()
         if self._optional and not text:
             return None
+        if text == _shown(self._value):
+            return self._value  # with the digits that are not shown
         return float(text) if self.hasAcceptableInput() else self._value
 
     def set_value(self, value: float | None) -> None:
         """Show a value without a signal."""
         self._value = value
         with QSignalBlocker(self):
-            self.setText("" if value is None else f"{value:.10g}")
+            self.setText(_shown(value))
 
     def focusOutEvent(self, event: Any) -> None:  # noqa: D102
         super().focusOutEvent(event)
@@ -89,6 +102,10 @@ class FloatEdit(QLineEdit):
         if value != self._value:
             self._value = value
             self.changed.emit()
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.10g}"
 
 
 class BoolEdit(QCheckBox):
@@ -154,6 +171,83 @@ class TextEdit(QLineEdit):
         """Show a value without a signal."""
         with QSignalBlocker(self):
             self.setText(value or "")
+
+
+class ListEdit(QLineEdit):
+    """Values with commas between them: "vesicle, tube", "40, 20, 20".
+
+    Parameters
+    ----------
+    alone
+        Whether a single value stands for itself and not for a list of one.
+    optional
+        Whether an empty line is None; else it is an empty list.
+    """
+
+    changed = Signal()
+
+    def __init__(self, *, alone: bool = False, optional: bool = False) -> None:
+        super().__init__()
+        self._alone, self._optional = alone, optional
+        if optional:
+            self.setPlaceholderText("automatic")
+        self.editingFinished.connect(self.changed)
+
+    def value(self) -> Any:
+        """Return the values, numbers as numbers; the form checks what they are."""
+        values = tuple(_number(word.strip()) for word in self.text().split(",") if word.strip())
+        if self._optional and not values:
+            return None
+        return values[0] if self._alone and len(values) == 1 else values
+
+    def set_value(self, value: Any) -> None:
+        """Show values without a signal."""
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        with QSignalBlocker(self):
+            self.setText(", ".join(_shown(v) if isinstance(v, float) else str(v) for v in values))
+
+
+def _number(word: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(word)
+    return word
+
+
+class PathEdit(QWidget):
+    """A file, typed or chosen; an empty line is None."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._line = QLineEdit()
+        self._line.setPlaceholderText("none")
+        self._line.editingFinished.connect(self.changed)
+        choose = QToolButton()
+        choose.setText("…")
+        choose.setToolTip("Choose a file")
+        choose.clicked.connect(self._choose)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._line, 1)
+        row.addWidget(choose)
+
+    def value(self) -> Path | None:
+        """Return the path."""
+        text = self._line.text().strip()
+        return Path(text) if text else None
+
+    def set_value(self, value: Path | None) -> None:
+        """Show a path without a signal."""
+        with QSignalBlocker(self._line):
+            self._line.setText("" if value is None else str(value))
+
+    def _choose(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Choose a file")
+        if path:
+            self.set_value(Path(path))
+            self.changed.emit()
 
 
 class RangeEdit(QWidget):

@@ -1,21 +1,20 @@
-"""Export: the list for the next program, checked by reading it back; and import of lists."""
+"""Export: the list for the next program, checked by reading it back."""
 
 from __future__ import annotations
 
-import tempfile
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QFontDatabase, QShowEvent
 from qtpy.QtWidgets import (
-    QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QListWidget,
@@ -25,23 +24,24 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
-from napari_cryoshift.core.formats import FORMATS, ListContext, read_particles, write_particles
+from napari_cryoshift.core.formats import FORMATS, ListContext
 from napari_cryoshift.core.formats.base import spoken_class
+from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.types import OTHER, Particles
 
 from .classes import dot
+from .job import start
+from .list_fields import TO_WRITE, ListFields
 from .panel import Panel, button, wrapped
 from .style import title_of
+from .written import Written, first_rows, how_far_off, read_back, write_list
 
 if TYPE_CHECKING:
     import napari
 
-_ROWS = 5
-_UNBINNED = {"relion4", "relion5"}
-"""Formats that count in pixels of the tilt series, so that the binning matters."""
-
-_STAR = "STAR files (*.star)"
 _NAME = Qt.ItemDataRole.UserRole
+_COLUMNS = ("class", "score", "confidence", "orientation", "tomogram")
+"""What people ask of a format, of all that `Format.holds` may name."""
 
 
 class ExportPanel(Panel):
@@ -51,23 +51,24 @@ class ExportPanel(Panel):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
-        self._written: Path | None = None
+        self.written: Written | None = None
         self._make_format()
         self._make_choice()
         self._make_writing()
-        self._make_import()
         self.listen(self.session.classes_changed, self._show_classes)
         self.listen(self.session.particles_changed, self._show_counts)
         self.listen(self.session.threshold_changed, self._show_counts)
-        self.listen(self.session.tomogram_changed, self._show_counts)
+        self.listen(self.session.tomogram_changed, self._prefill)
+        self.listen(self.session.diameter_changed, self._prefill)
         self._show_format()
         self._show_classes()
 
     def advice(self) -> str:  # noqa: D102
         if self.session.tomogram is None:
             return "Open a tomogram, or try the sample."
-        if self._written is not None:
-            return f"{self._written.name} is written. “Show it” lays what it says over the volume."
+        if self.written is not None:
+            name = self.written.path.name
+            return f"{name} is written. “Show re-imported” lays what it says over the volume."
         count = len(self.chosen())
         if not count:
             return "Nothing to write: tick a kind above, or label some particles first."
@@ -81,52 +82,41 @@ class ExportPanel(Panel):
         for name, entry in FORMATS.items():
             self._format.addItem(entry.title, name)
         self._format.currentIndexChanged.connect(lambda _: self._show_format())
-        self._binning = QDoubleSpinBox()
-        self._binning.setRange(1, 64)
-        self._binning.setDecimals(2)
-        self._binning.setToolTip(
-            "Edge of a voxel of this tomogram, in pixels of the tilt series: 4 for bin 4."
-        )
-        self._binning.valueChanged.connect(lambda _: self._show_counts())
-        self._star = QLabel("")
-        row = QHBoxLayout()
-        row.addWidget(self._star, 1)
-        row.addWidget(
-            button("Choose …", self._ask_star, "RELION's tomograms.star, if there is one")
-        )
-        self._tomograms_star: Path | None = None
+        self.fields = ListFields(TO_WRITE)
+        self.fields.changed.connect(self._show_counts)
+        self._notes = wrapped("")
+        self._notes.setTextFormat(Qt.TextFormat.PlainText)  # notes may say <tomogram>
         form = QFormLayout()
         form.addRow("Program", self._format)
-        form.addRow("Binning", self._binning)
-        form.addRow("tomograms.star", row)
-        self._rows = form
-        self._star_row = row
-        self._notes = wrapped("")
         self.body.addLayout(form)
         self.body.addWidget(self._notes)
+        self.body.addWidget(self.fields)
 
     def _show_format(self) -> None:
-        name = self._format.currentData()
-        unbinned = name in _UNBINNED
-        self._rows.setRowVisible(self._binning, unbinned)
-        self._rows.setRowVisible(self._star_row, unbinned)
-        self._star.setText(self._tomograms_star.name if self._tomograms_star else "none")
-        self._notes.setText(FORMATS[name].notes)
-        self._show_counts()
+        entry = FORMATS[self._format.currentData()]
+        kept = [column for column in _COLUMNS if column in entry.holds]
+        lost = [column for column in _COLUMNS if column not in entry.holds]
+        lines = [f"Keeps position{''.join(f', {column}' for column in kept)}."]
+        if lost:
+            lines.append(f"Loses {', '.join(lost)}.")
+        self._notes.setText(f"{' '.join(lines)}\n{entry.notes}")
+        self.fields.show_format(entry.name)
+        self._prefill()
 
-    def _ask_star(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "tomograms.star", "", _STAR)
-        self._tomograms_star = Path(path) if path else None
-        self._show_format()
+    def _prefill(self) -> None:
+        tomogram = self.session.tomogram
+        if tomogram is not None:
+            self.fields.prefill(
+                voxel_size=tomogram.voxel_size,
+                shape=tomogram.shape,
+                diameter=self.session.diameter,
+            )
+        self._show_counts()
 
     def _context(self) -> ListContext:
         if self.session.tomogram is None:
             raise ValueError("no tomogram is open; open one, or try the sample")
-        return ListContext.of(
-            self.session.tomogram,
-            binning=self._binning.value(),
-            tomograms_star=self._tomograms_star,
-        )
+        return self.fields.complete(ListContext.of(self.session.tomogram))
 
     # --- which particles ---
 
@@ -197,7 +187,9 @@ class ExportPanel(Panel):
         chosen = self.chosen()
         self._total.setText(f"<b>{len(chosen):,}</b> particles")
         self._write.setEnabled(bool(len(chosen)))
-        self._written = None
+        self.written = None
+        self._show.setEnabled(False)
+        self._said.clear()
         self._show_preview(chosen)
         self.show_advice()
 
@@ -208,6 +200,9 @@ class ExportPanel(Panel):
         self._preview.setReadOnly(True)
         self._preview.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._preview.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        # STAR files have tabs between numbers of a dozen digits.
+        self._preview.setTabStopDistance(14 * self._preview.fontMetrics().horizontalAdvance("0"))
+        self._preview.setCenterOnScroll(True)  # so that the first row can be at the top
         self._preview.setMinimumHeight(84)
         # It takes what the others leave, so that all of the panel is seen.
         self._preview.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
@@ -215,7 +210,9 @@ class ExportPanel(Panel):
         self._preview.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.body.addWidget(self._preview, 1)
         self._write = button("Write the list …", self._ask_write)
-        self._show = button("Show it", self.show_written, "Read it back and lay it over the volume")
+        self._show = button(
+            "Show re-imported", self.show_written, "Read it back and lay it over the volume"
+        )
         row = QHBoxLayout()
         row.addWidget(self._write, 1)
         row.addWidget(self._show)
@@ -228,20 +225,13 @@ class ExportPanel(Panel):
         self._show_counts()
 
     def _show_preview(self, chosen: Particles) -> None:
-        """Write the first rows to a scratch folder and show that very text."""
-        if not len(chosen):
-            self._preview.clear()
-            return
-        name = self._format.currentData()
-        with self.attempt(), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"preview{FORMATS[name].suffix}"
-            write_particles(
-                path, chosen.take(np.arange(min(_ROWS, len(chosen)))), name, context=self._context()
-            )
-            lines = path.read_text(encoding="utf-8").splitlines()
-            self._preview.setPlainText("\n".join(line for line in lines if line.strip()))
-            bar = self._preview.verticalScrollBar()
-            bar.setValue(bar.maximum())  # the rows come after the names of the columns
+        self._preview.clear()
+        if len(chosen):
+            with self.attempt():
+                text = first_rows(chosen, self._format.currentData(), self._context())
+                self._preview.setPlainText(text)
+                # The rows of a STAR file come after the names of its columns.
+                self._preview.verticalScrollBar().setValue(_first_row(text))
 
     def _ask_write(self) -> None:
         entry = FORMATS[self._format.currentData()]
@@ -254,56 +244,46 @@ class ExportPanel(Panel):
             self.write(Path(path))
 
     def write(self, path: Path) -> None:
-        """Write the chosen particles."""
+        """Write the chosen particles, in the background."""
         with self.attempt():
-            chosen = self.chosen()
-            said = write_particles(
-                path, chosen, self._format.currentData(), context=self._context()
-            )
-            self._said.setText("\n".join([f"{len(chosen):,} particles are in {path.name}.", *said]))
-            self._said.setToolTip(str(path))
-            self.session.mark("Export")
-            self._written = path
-            self.show_advice()
+            job = write_list(path, self.chosen(), self._format.currentData(), self._context())
+            self._start(job, f"Writing {path.name}", self._take_written)
+
+    def _take_written(self, written: Written) -> None:
+        self.written = written
+        count = sum(len(rows) for rows in written.files.values())
+        self._say(f"{count:,} particles are in {written.path.name}.", *written.said)
+        self.session.mark("Export")
+        self._show.setEnabled(True)
+        self.show_advice()
 
     def show_written(self) -> None:
-        """Read the last list back, and lay it over the volume."""
-        with self.attempt():
-            if self._written is None:
-                raise ValueError("no list is written yet; write one first")
-            back = read_particles(
-                self._written, self._format.currentData(), context=self._context()
-            )
-            self.layers.show_read_back(back.positions, self._written.name)
+        """Read the last list back, lay it over the volume, and say how far it is off."""
+        if self.written is not None:
+            self._start(read_back(self.written), "Reading it back", self._take_read_back)
 
-    # --- import ---
+    def _take_read_back(self, positions: npt.NDArray[np.float64]) -> None:
+        if self.written is not None:
+            self.layers.show_read_back(positions, self.written.path.name)
+            self._say(how_far_off(positions, self.written), *self.written.said)
 
-    def _make_import(self) -> None:
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        self.body.addWidget(line)
-        self._as_labels = QCheckBox("its classes are my labels")
-        self._as_labels.setToolTip("For a list that a person made or checked")
-        self._as_labels.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        row = QHBoxLayout()
-        row.addWidget(button("Import a list …", self._ask_import))
-        row.addWidget(self._as_labels)
-        row.addStretch(1)
-        self.body.addLayout(row)
+    def _start(self, job: Job[Any], title: str, done: Callable[[Any], None]) -> None:
+        """Run a job beside what the session works on, e.g. training."""
+        self._write.setEnabled(False)
+        running = start(job, title, done=done, failed=self.show_error)
+        self._bar.follow(running)
+        running.ended.connect(self._on_end)  # after the bar's own, to show what else runs
 
-    def _ask_import(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Import a list", "", "Particle lists (*.star *.csv *.tsv *.txt);;All files (*)"
-        )
-        if path:
-            self.read(Path(path))
+    def _on_end(self) -> None:
+        self._write.setEnabled(bool(len(self.chosen())))
+        self._follow_job()
 
-    def read(self, path: Path) -> None:
-        """Add the particles of a list to the project."""
-        with self.attempt():
-            context = self._context()
-            found = read_particles(
-                path, context=context, as_label=self._as_labels.isChecked(), only=context.tomogram
-            )
-            self.session.import_particles(found)
-            self._said.setText(f"{len(found):,} particles were imported from {path.name}.")
+    def _say(self, *sentences: str) -> None:
+        self._said.setText("\n".join(sentences))
+        self._said.setToolTip("" if self.written is None else str(self.written.path))
+
+
+def _first_row(text: str) -> int:
+    """Return the first line that begins with a number, or 0 where none does."""
+    lines = enumerate(text.splitlines())
+    return next((k for k, line in lines if re.match(r"\s*[-+]?\d[\d.]*\s", line)), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
@@ -13,7 +14,17 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QToolButton, QWidge
 
 from napari_cryoshift.core.params import Params
 
-from .editors import BoolEdit, ChoiceEdit, FloatEdit, IntEdit, RangeEdit, TextEdit
+from .editors import (
+    BoolEdit,
+    ChoiceEdit,
+    FloatEdit,
+    IntEdit,
+    ListEdit,
+    PathEdit,
+    RangeEdit,
+    TextEdit,
+)
+from .panel import Folded
 
 P = TypeVar("P", bound=Params)
 
@@ -32,6 +43,8 @@ class Form(QWidget, Generic[P]):
         A subclass of `Params`; titles, tooltips, bounds and defaults come from its fields.
     fields
         Names of the fields to show, all of them without it; the others keep their defaults.
+    folded
+        Names of the fields that few people need, shown below the others under "More".
     defaults
         Where they are not those of the type, as where it is part of other parameters.
     """
@@ -43,6 +56,7 @@ class Form(QWidget, Generic[P]):
         params_type: type[P],
         fields: Sequence[str] | None = None,
         *,
+        folded: Sequence[str] = (),
         defaults: P | None = None,
     ) -> None:
         super().__init__()
@@ -50,20 +64,28 @@ class Form(QWidget, Generic[P]):
         self._defaults = self._kept = defaults or params_type()
         self._editors: dict[str, Any] = {}
         self._resets: dict[str, QToolButton] = {}
-        layout = QFormLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        layout = _rows(self)
         for name in params_type.model_fields if fields is None else fields:
             self._add_row(layout, name, params_type.model_fields[name])
+        if folded:
+            inside = QWidget()
+            rows = _rows(inside)
+            for name in folded:
+                self._add_row(rows, name, params_type.model_fields[name])
+            layout.addRow(Folded("More", inside))
         self.set_params(self._kept)
 
     def editor(self, name: str) -> Any:
         """Return the editor of a field, to connect it with what it changes elsewhere."""
         return self._editors[name]
 
-    def params(self) -> P:
+    def params(self, **given: Any) -> P:
         """Return what the form says.
+
+        Parameters
+        ----------
+        **given
+            Values of fields that it does not show.
 
         Raises
         ------
@@ -71,7 +93,7 @@ class Form(QWidget, Generic[P]):
             If the values do not fit, in one sentence with the title of the field.
         """
         try:
-            return self._type.model_validate(self.value())
+            return self._type.model_validate(self.value() | given)
         except ValidationError as error:
             raise ValueError(_first_sentence(error, self._type)) from error
 
@@ -113,7 +135,7 @@ class Form(QWidget, Generic[P]):
         row = QHBoxLayout()
         row.setSpacing(2)
         row.addWidget(editor, 1)
-        row.addWidget(QLabel(_unit(field)))
+        row.addWidget(QLabel(_unit(field) if isinstance(editor, _NUMBERS) else ""))
         row.addWidget(reset)
         layout.addRow(label, row)
 
@@ -128,6 +150,14 @@ class Form(QWidget, Generic[P]):
     def _show_resets(self) -> None:
         for name, reset in self._resets.items():
             reset.setEnabled(self._editors[name].value() != getattr(self._defaults, name))
+
+
+def _rows(widget: QWidget) -> QFormLayout:
+    layout = QFormLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return layout
 
 
 def _plain(value: Params | dict[str, Any]) -> dict[str, Any]:
@@ -150,10 +180,13 @@ def _first_sentence(error: ValidationError, params_type: type[Params]) -> str:
 
 def _editor(field: FieldInfo, default: Any) -> Any:
     """Return the editor for the type of a field."""
-    kind, optional = _without_none(field.annotation)
+    kinds, optional = _without_none(field.annotation)
+    kind = kinds[-1]
     low, high = _bounds(field)
     if get_origin(kind) is Literal:
         return ChoiceEdit(get_args(kind))
+    if get_origin(kind) is tuple and Ellipsis in get_args(kind):
+        return ListEdit(alone=len(kinds) > 1, optional=optional)
     if get_origin(kind) is tuple:
         return RangeEdit(len(get_args(kind)))
     if isinstance(kind, type) and issubclass(kind, Params):
@@ -166,14 +199,17 @@ def _editor(field: FieldInfo, default: Any) -> Any:
         return FloatEdit(low, high, optional=optional)
     if kind is str:
         return TextEdit(optional=optional)
+    if kind is Path and optional:
+        return PathEdit()
     raise TypeError(f"no editor for parameters of type {kind}; add one to editors.py")
 
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
+def _without_none(annotation: Any) -> tuple[list[Any], bool]:
+    """Return what a value may be beside None, and whether it may be None."""
     if get_origin(annotation) not in (Union, UnionType):
-        return annotation, False
+        return [annotation], False
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
-    return kinds[0], len(kinds) < len(get_args(annotation))
+    return kinds, len(kinds) < len(get_args(annotation))
 
 
 def _bounds(field: FieldInfo) -> tuple[float | None, float | None]:
@@ -185,6 +221,7 @@ def _bounds(field: FieldInfo) -> tuple[float | None, float | None]:
     return low, high
 
 
+_NUMBERS = (IntEdit, FloatEdit, RangeEdit)
 _UNITS = ("Å", "µm", "mm", "kV", "degrees", "voxels")
 
 

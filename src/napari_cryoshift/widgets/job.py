@@ -165,7 +165,8 @@ def _in_reports(
                 batch, reported = [], time.monotonic()
         return []
     except Exception as error:
-        _LOG.exception("a job of the window failed")
+        if not isinstance(error, ValueError):  # which is about a person's input
+            _LOG.exception("a job of the window failed")
         raise JobError(sentence(error)) from error
     finally:
         job.close()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit
 from superqt import QElidingLabel
@@ -209,8 +208,7 @@ class LabelPanel(Panel):
 
     def _toggle_keys(self) -> None:
         self._keys.toggle()
-        # Once it is laid out.
-        QTimer.singleShot(0, partial(self._scroll.ensureWidgetVisible, self._keys))
+        self.bring_into_view(self._keys)
 
     def _show_all(self) -> None:
         self._show_classes()

@@ -1,4 +1,4 @@
-"""Open: a tomogram, what its header says, and whether its particles are dark or light."""
+"""Open: a tomogram, what its header says, whether its particles are dark; and lists of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QSlider,
+    QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 
+from napari_cryoshift.core.formats import FORMATS
 from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.project import Project
 from napari_cryoshift.core.simulate.sample import sample_tomogram
@@ -35,9 +38,11 @@ from napari_cryoshift.core.types import Particles, Tomogram
 
 from .editors import FloatEdit
 from .images import tomogram_from
+from .importing import LIST_FILES, Importer
 from .panel import RED, Panel, button, wrapped
 from .pictures import limits, middle_section, pixmap
 from .project import ProjectRow
+from .reader import give_lists_to, is_list
 from .recovery import Recovery
 
 if TYPE_CHECKING:
@@ -67,12 +72,22 @@ class OpenPanel(Panel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.setAcceptDrops(True)
+        self._sources = QWidget()
+        sources = QVBoxLayout(self._sources)
+        sources.setContentsMargins(0, 0, 0, 0)
         buttons = QHBoxLayout()
         buttons.addWidget(button("Open file …", self._ask, "MRC or EM, packed with gzip or not"))
         buttons.addWidget(
+            button(
+                "Import list …",
+                self._ask_list,
+                f"A particle list, of any of {len(FORMATS)} formats",
+            )
+        )
+        buttons.addWidget(
             button("Try the sample", self.open_sample, "A crowded tomogram, simulated")
         )
-        self.body.addLayout(buttons)
+        sources.addLayout(buttons)
         self._layers = QComboBox()
         self._layers.setToolTip("Any three-dimensional image that is open, e.g. an OME-Zarr")
         self._layers.setSizeAdjustPolicy(
@@ -82,14 +97,20 @@ class OpenPanel(Panel):
         row = QHBoxLayout()
         row.addWidget(self._layers, 1)
         row.addWidget(self._use_this)
-        self.body.addLayout(row)
+        sources.addLayout(row)
         self._recovery = Recovery()
         self._recovery.wanted.connect(self._go_on_with)
-        self.body.addWidget(self._recovery)
+        sources.addWidget(self._recovery)
         self._project = ProjectRow()
         self._project.named.connect(self._save_project)
         self._project.opened.connect(self._open_project)
-        self.body.addWidget(self._project)
+        sources.addWidget(self._project)
+        self.body.addWidget(self._sources)
+        self.importer = Importer(self.session, self._bar)
+        self.importer.imported.connect(self._say_imported)
+        self.importer.closed.connect(self._show)
+        self._imported = ""
+        self.body.addWidget(self.importer)
         self._report = self._make_report()
         self.body.addWidget(self._report)
         self._welcome = wrapped(_WELCOME)
@@ -99,8 +120,9 @@ class OpenPanel(Panel):
         viewer.layers.events.inserted.connect(self._on_new_layer)
         viewer.layers.events.removed.connect(self._list_layers)
         self._list_layers()
-        self.listen(self.session.tomogram_changed, self._show)
+        self.listen(self.session.tomogram_changed, self._show_tomogram)
         self.listen(self.session.diameter_changed, self._show_slab)
+        give_lists_to(self)
         self._show()
 
     def advice(self) -> str:  # noqa: D102
@@ -109,6 +131,10 @@ class OpenPanel(Panel):
             return "Open a tomogram, or try the sample."
         if self._size_is_doubtful():
             return "Type the voxel size in Å: everything else is measured with it."
+        if not self.importer.isHidden():
+            return "Look whether the particles lie where they should; nothing is imported before."
+        if self._imported:
+            return f"{self._imported} Undo takes them back. Next: Label."
         shade = "dark" if tomogram.dark else "light"
         return f"{tomogram.name} is open, its particles are {shade}. Next: Pick."
 
@@ -157,6 +183,29 @@ class OpenPanel(Panel):
         if path:
             self.open_file(Path(path))
 
+    def _ask_list(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import a particle list", "", LIST_FILES)
+        if path:
+            self.import_list(Path(path))
+
+    def import_list(self, path: Path) -> None:
+        """Show what a particle list says; it is imported when a person has seen that."""
+        with self.attempt():
+            self.importer.open(path)
+            self._show()
+            self._come_to_front()
+
+    def _come_to_front(self) -> None:
+        """Be seen, though another tab is open: a list may be dropped on the volume."""
+        around = self.parentWidget()
+        while around is not None and not isinstance(around, QTabWidget):
+            around = around.parentWidget()
+        if around is not None:
+            around.setCurrentWidget(self)
+
+    def _say_imported(self, sentence: str) -> None:
+        self._imported = sentence
+
     def _save_project(self, folder: Path) -> None:
         with self.attempt():
             self.session.save_project_as(folder)
@@ -181,7 +230,11 @@ class OpenPanel(Panel):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: D102
-        self.open_file(Path(event.mimeData().urls()[0].toLocalFile()))
+        path = Path(event.mimeData().urls()[0].toLocalFile())
+        if is_list(path):
+            self.import_list(path)
+        else:
+            self.open_file(path)
 
     def _on_new_layer(self, event: Any) -> None:
         self._list_layers()
@@ -278,10 +331,16 @@ class OpenPanel(Panel):
         tomogram = self.session.tomogram
         return tomogram is not None and not tomogram.voxel_size > 1.0
 
+    def _show_tomogram(self) -> None:
+        self._imported = ""
+        self.importer.follow_tomogram()
+        self._show()
+
     def _show(self) -> None:
-        tomogram = self.session.tomogram
-        self._report.setVisible(tomogram is not None)
-        self._welcome.setVisible(tomogram is None)
+        tomogram, importing = self.session.tomogram, not self.importer.isHidden()
+        self._sources.setVisible(tomogram is None or not importing)
+        self._report.setVisible(tomogram is not None and not importing)
+        self._welcome.setVisible(tomogram is None and not importing)
         self._project.show_project(self.session.project, named=self.session.named)
         self.show_advice()
         if tomogram is None:
@@ -298,7 +357,7 @@ class OpenPanel(Panel):
         section = middle_section(tomogram)
         low, high = limits(section)
         self._values.setText(f"{low:.2g} to {high:.2g} (no unit), {tomogram.data.dtype}")
-        self._voxel.set_value(tomogram.voxel_size)
+        self._voxel.set_value(float(f"{tomogram.voxel_size:.6g}"))  # headers keep 32 bits
         palette = self.palette()
         if self._size_is_doubtful():
             palette.setColor(QPalette.ColorRole.Text, RED)

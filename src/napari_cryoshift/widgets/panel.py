@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QPalette, QShowEvent
+from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtGui import QColor, QShowEvent
 from qtpy.QtWidgets import (
     QFrame,
     QLabel,
@@ -58,9 +60,6 @@ class Panel(QWidget):
         self._scroll.setWidget(inner)
 
         self._error = wrapped("")
-        palette = self._error.palette()
-        palette.setColor(QPalette.ColorRole.WindowText, RED)
-        self._error.setPalette(palette)
         self._error.hide()
         self._bar = JobBar()
         self._status = wrapped("")
@@ -99,6 +98,10 @@ class Panel(QWidget):
         signal.connect(callback)
         self.destroyed.connect(lambda: signal.disconnect(callback, missing_ok=True))
 
+    def bring_into_view(self, widget: QWidget) -> None:
+        """Scroll to a widget of the body, once it has found its place."""
+        QTimer.singleShot(0, partial(self._scroll.ensureWidgetVisible, widget))
+
     def advice(self) -> str:
         """Say in a sentence what is going on and what to do next."""
         raise NotImplementedError
@@ -114,7 +117,7 @@ class Panel(QWidget):
 
     def show_error(self, text: str) -> None:
         """Say beside the work what went wrong; "" takes it away."""
-        self._error.setText(text)
+        self._error.setText(red(text))
         self._error.setVisible(bool(text))
 
     @contextmanager
@@ -128,6 +131,11 @@ class Panel(QWidget):
 
     def _follow_job(self) -> None:
         self._bar.follow(self.session.work.job)
+
+
+def red(text: str) -> str:
+    """Return a sentence for a label in red, as rich text: napari's theme overrules its palette."""
+    return f'<span style="color: {RED.name()}">{escape(text, quote=False)}</span>' if text else ""
 
 
 def wrapped(text: str) -> QLabel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
@@ -57,10 +57,12 @@ class SourceList(QListWidget):
 
     def tick(self, ids: tuple[str, ...]) -> None:
         """Tick these and no others."""
-        for row in range(self.count()):
-            item = self.item(row)
-            wanted = item.data(Qt.ItemDataRole.UserRole) in ids
-            item.setCheckState(Qt.CheckState.Checked if wanted else Qt.CheckState.Unchecked)
+        with QSignalBlocker(self):
+            for row in range(self.count()):
+                item = self.item(row)
+                wanted = item.data(Qt.ItemDataRole.UserRole) in ids
+                item.setCheckState(Qt.CheckState.Checked if wanted else Qt.CheckState.Unchecked)
+        self.changed.emit()
 
     def _draw_next(self) -> None:
         if not self._without_picture:

@@ -1,4 +1,4 @@
-"""Annotate, as the menu opens it: a dock at once, and the panels when their libraries are read."""
+"""What the menu opens: a dock at once, and the panels in it when their libraries are read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LIBRARIES = ("torch", "scipy.stats", "skimage.filters", "pandas")
 """What takes seconds to import."""
 
 
-class Annotate(QWidget):
-    """All panels; nothing here may import what takes seconds, or the window would stand still."""
+class _Starting(QWidget):
+    """A dock; nothing here may import what takes seconds, or the window would stand still."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -44,16 +44,35 @@ class Annotate(QWidget):
 
         return session_of(self._viewer())
 
-    def sizeHint(self) -> QSize:  # noqa: D102
+    def sizeHint(self) -> QSize:
         return QSize(360, 640)  # as the panels will want it
 
     def _show_panels(self, _: None = None) -> None:
-        from .annotate import AnnotatePanels
-
         viewer = self._viewer()
         if viewer is not None:
             self._waiting.hide()
-            self._column.addWidget(AnnotatePanels(viewer))
+            self._column.addWidget(self._panels(viewer))
+
+    def _panels(self, viewer: napari.viewer.Viewer) -> QWidget:
+        raise NotImplementedError
+
+
+class Annotate(_Starting):
+    """All panels of the way from a tomogram to a list of particles."""
+
+    def _panels(self, viewer: napari.viewer.Viewer) -> QWidget:
+        from .annotate import AnnotatePanels
+
+        return AnnotatePanels(viewer)
+
+
+class Simulate(_Starting):
+    """The panel that makes data of known content."""
+
+    def _panels(self, viewer: napari.viewer.Viewer) -> QWidget:
+        from .simulate import SimulatePanel
+
+        return SimulatePanel(viewer)
 
 
 def _read_libraries() -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtWidgets import QButtonGroup, QLabel
 
+from napari_cryoshift import __version__
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.devices import best_device
+from napari_cryoshift.core.embeddings import fingerprint
 from napari_cryoshift.core.methods import METHODS, MethodParams
+from napari_cryoshift.core.methods.cryoshift_data import KNOWN_SOURCE, read_once, simulate_known
 from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.types import Particles, Subtomograms, Tomogram, TrainingData
 from napari_cryoshift.core.volumes import crop
@@ -57,7 +63,8 @@ class TrainPanel(Panel):
         device = _DEVICES[best_device().type]
         if self.session.work.in_foreground:
             return (
-                f"Running on the {device}. Go on labelling meanwhile. Stopping keeps nothing of it."
+                f"Running on the {device}; go on labelling meanwhile. Stopped, and started again "
+                "with the same settings and data, it goes on."
             )
         return f"Nothing has to be trained to predict. A training runs on the {device} here."
 
@@ -77,12 +84,16 @@ class TrainPanel(Panel):
         self._sources.changed.connect(self._show_counts)
         self.body.addWidget(Folded("Known structures to learn from", self._sources))
         self._forms = {name: Form(method.params_type) for name, method in METHODS.items()}
-        self._simulation = Form(
-            SourceParams,
-            [name for name in SourceParams.model_fields if name not in ("structures", "hold_out")],
-        )
+        ticked = ("structures", "hold_out")
+        fields = [name for name in SourceParams.model_fields if name not in ticked]
+        self._simulations = {
+            name: Form(
+                SourceParams, fields, defaults=KNOWN_SOURCE if _by_name(name) else SourceParams()
+            )
+            for name in METHODS
+        }
         self.body.addWidget(Folded("Settings of the method", *self._forms.values()))
-        self.body.addWidget(Folded("How known structures are imaged", self._simulation))
+        self.body.addWidget(Folded("How known structures are imaged", *self._simulations.values()))
         next(iter(self._cards.values())).radio.setChecked(True)
 
     @property
@@ -90,9 +101,14 @@ class TrainPanel(Panel):
         """Name of the chosen method."""
         return next(name for name, card in self._cards.items() if card.radio.isChecked())
 
+    @property
+    def _simulation(self) -> Form[SourceParams]:
+        return self._simulations[self.method]
+
     def _show_form(self) -> None:
-        for name, form in self._forms.items():
-            form.setVisible(name == self.method)
+        for forms in (self._forms, self._simulations):
+            for name, form in forms.items():
+                form.setVisible(name == self.method)
 
     def _show_counts(self) -> None:
         counts = {
@@ -110,19 +126,22 @@ class TrainPanel(Panel):
         with self.attempt():
             if self.session.tomogram is None:
                 raise ValueError("no tomogram is open; open one, or try the sample")
-            source = self._simulation.params().model_copy(
-                update={"structures": self._sources.ids()}
-            )
+            ids = self._sources.ids()
+            if not ids:
+                raise ValueError("0 known structures are ticked; tick what is to be learnt from")
+            every = len(ids) == self._sources.count()  # then those that fit into the box
             job = _training(
                 self.method,
                 self._forms[self.method].params(),
-                source,
+                self._simulation.params(structures=() if every else ids),
                 self.session.tomogram,
                 self.session.particles.take(self.session.shown),
+                self._folder(),
             )
             self.session.work.run(job, "Training", done=self._keep, follow=self._curves.add)
             self._curves.reset()
             self._curves.show()
+            self.bring_into_view(self._curves)
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         with self.attempt():
@@ -156,22 +175,61 @@ class TrainPanel(Panel):
             self.session.use(shipped_checkpoint() if file is None else Checkpoint.load(file))
 
 
+def _by_name(method: str) -> bool:
+    """Whether a method learns to name known structures, and not only to tell particles apart."""
+    return "source" in METHODS[method].needs
+
+
 def _training(
     method: str,
     params: MethodParams,
     source: SourceParams,
     tomogram: Tomogram,
     particles: Particles,
+    folder: Path | None,
 ) -> Job[Checkpoint]:
-    """Make the data, then train."""
+    """Make the data, then train; in the folder is kept how far it is."""
     yield Progress("making volumes to learn from", 0, 0)
-    data = TrainingData(
-        source=simulate_source(source),
-        target=_cropped(tomogram, particles, source),
-        support=_support(tomogram, particles, source),
-    )
-    card = {"source": source.model_dump(mode="json"), "labels": int((particles.label != "").sum())}
-    return (yield from train(method, params, data, card))
+    needs = METHODS[method].needs
+    target = support = None
+    if "target" in needs:
+        target = yield from read_once(_cropped(tomogram, particles, source))
+    if "support" in needs:
+        support = _support(tomogram, particles, source)
+    simulated = simulate_known(source) if _by_name(method) else simulate_source(source)
+    data = TrainingData(source=simulated, target=target, support=support)
+    card = {
+        "program": f"napari-cryoshift {__version__}",
+        "source": source.model_dump(mode="json"),
+        "labels": 0 if support is None else len(support),
+    }
+    resume = None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        resume = folder / f"{_fingerprint(method, params, card, tomogram, particles)}.run"
+        for stopped in folder.glob("*.run"):  # by other settings: one stopped training is kept
+            if stopped != resume:
+                stopped.unlink()
+    return (yield from train(method, params, data, card, resume))
+
+
+def _fingerprint(
+    method: str,
+    params: MethodParams,
+    card: Mapping[str, Any],
+    tomogram: Tomogram,
+    particles: Particles,
+) -> str:
+    """Return a short name of all that a training depends on."""
+    about = [method, params.model_dump(mode="json"), card, fingerprint(tomogram)]
+    content = hashlib.sha256(json.dumps(about).encode())
+    if "target" in METHODS[method].needs:
+        content.update(particles.positions.tobytes())
+    if "support" in METHODS[method].needs:
+        labelled = particles.take(particles.label != "")
+        content.update(labelled.positions.tobytes())
+        content.update("\n".join(labelled.label).encode())
+    return content.hexdigest()[:16]
 
 
 def _cropped(tomogram: Tomogram, particles: Particles, source: SourceParams) -> Subtomograms:

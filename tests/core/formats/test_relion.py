@@ -103,7 +103,7 @@ def test_names_that_look_like_something_else(tmp_path, name, tomogram):
 
 
 @pytest.mark.parametrize("name", RELION)
-@pytest.mark.parametrize("tomogram", ["it's", 'a"b', "a#b", "a\nb", "nan", ""])
+@pytest.mark.parametrize("tomogram", ["it's", 'a"b', "a#b", "a\nb", "nan"])
 def test_names_that_no_star_file_can_hold_are_refused(tmp_path, name, tomogram):
     with pytest.raises(ValueError, match="cannot hold the tomogram name"):
         write_particles(
@@ -228,8 +228,15 @@ def test_relion5_import_file_names_a_file_for_each_tomogram(tmp_path):
         same = before.take(before.tomogram == name)
         np.testing.assert_allclose(after.positions, same.positions)
         np.testing.assert_array_equal(after.predicted, same.predicted)
-    with pytest.raises(ValueError, match=r"names particle files .* choose one of them"):
-        read_particles(tmp_path / "all_import.star", context=context())
+    # The import file itself leads to all of them.
+    after = read_particles(tmp_path / "all_import.star", context=context())
+    assert sorted(zip(after.tomogram, after.predicted, strict=True)) == [
+        *(("001", "b"), ("002", "a"), ("002", "c"))
+    ]
+    np.testing.assert_allclose(sorted(after.positions[:, 2]), before.positions[:, 2])
+    np.testing.assert_array_equal(
+        after.tomogram[np.argsort(after.positions[:, 2])], before.tomogram
+    )
 
 
 def test_relion5_without_tomograms_star_says_what_is_left_to_do(tmp_path):
@@ -318,7 +325,7 @@ def test_warp_list(tmp_path):
     )
     particles = read_particles(path)
     np.testing.assert_array_equal(particles.positions, [[1, 2, 3], [4, 5, 6]])
-    assert list(particles.tomogram) == ["001.tomostar", "002.tomostar"]
+    assert list(particles.tomogram) == ["001", "002"]
     np.testing.assert_allclose(particles.orientations[0], relion_matrix(10, 20, 30))
     assert len(read_particles(path, only="002")) == 1
 
@@ -411,9 +418,56 @@ def test_optimisation_set_of_a_project_folder(tmp_path):
         read_particles(optimisation_set, context=ListContext(voxel_size=8.0))
 
 
+def test_relion5_also_takes_corner_coordinates_as_unbinned_pixels(tmp_path):
+    made = star(tmp_path, ["rlnTomoName", *CORNER], [("TS_01", 40, 80, 120)])
+    made.rename(tmp_path / "run_data.star")
+    optimisation_set = tmp_path / "set.star"
+    optimisation_set.write_text("data_\n\n_rlnTomoParticlesFile run_data.star\n")
+    found = read_particles(optimisation_set, context=ListContext(voxel_size=10.0, binning=4))
+    np.testing.assert_allclose(found.positions, [[30, 20, 10]])
+
+
+def test_import_file_of_another_project(tmp_path):
+    """The files of an import need not name their tomogram, and may be named from the project."""
+    (tmp_path / "picks").mkdir()
+    for name, x in (("a", 10.0), ("b", 20.0)):
+        made = star(tmp_path, CENTRED, [(x, 0, 0)])
+        made.rename(tmp_path / "picks" / f"{name}.star")
+    listing = tmp_path / "Import" / "job001" / "coordinates.star"
+    listing.parent.mkdir(parents=True)
+    listing.write_text(
+        "data_\n\nloop_\n_rlnTomoName #1\n_rlnTomoImportParticleFile #2\n"
+        "001 picks/a.star\n002 picks/b.star\n\n"
+    )
+    found = read_particles(listing, context=context(unbinned_shape=(160, 200, 240)))
+    assert list(found.tomogram) == ["001", "002"]
+    np.testing.assert_allclose(found.positions[:, 2], [31, 32])
+    (tmp_path / "picks" / "b.star").unlink()
+    with pytest.raises(ValueError, match=r"b\.star that coordinates\.star names does not exist;"):
+        read_particles(listing, context=context())
+
+
+def test_classes_keep_their_numbers(tmp_path):
+    before = particles_at([[1, 2, 3]] * 4, predicted=["class 4", "b", "", "a"])
+    write_particles(tmp_path / "a.star", before, "relion4", context=context())
+    assert list(first_block(tmp_path / "a.star").rlnClassNumber) == [4, 2, 0, 1]
+    after = read_particles(tmp_path / "a.star", context=context())
+    np.testing.assert_array_equal(after.predicted, before.predicted)
+
+
+def test_particles_that_are_not_turned_warn_of_nothing(tmp_path, recwarn):
+    before = particles_at([[1, 2, 3]], orientations=np.eye(3)[None])
+    write_particles(tmp_path / "a.star", before, "relion4", context=context())
+    assert not recwarn.list
+
+
 def test_class_numbers_without_names(tmp_path):
-    path = star(tmp_path, [*CORNER, "rlnClassNumber"], [(1, 2, 3, 4), (1, 2, 3, -999)])
-    np.testing.assert_array_equal(read_particles(path).predicted, ["class 4", ""])
+    given = [4, -999, 1234567]
+    path = star(tmp_path, [*CORNER, "rlnClassNumber"], [(1, 2, 3, number) for number in given])
+    found = read_particles(path)
+    np.testing.assert_array_equal(found.predicted, ["class 4", "", "class 1234567"])
+    write_particles(tmp_path / "again.star", found, "relion3", context=context())
+    assert list(first_block(tmp_path / "again.star").rlnClassNumber) == [4, 0, 1234567]
 
 
 def test_score_of_template_matching(tmp_path):
@@ -431,6 +485,14 @@ def test_context_of_an_open_tomogram():
 
 
 # --- broken lists ----------------------------------------------------------------------------
+
+
+def test_particles_in_no_tomogram_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"1 of 2 particles .* no tomogram .*; give its name"):
+        write_particles(
+            tmp_path / "a.star", Particles.at(np.zeros((2, 3)), tomogram=["a", ""]), "relion3"
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["relion4", "relion5"])
@@ -469,6 +531,28 @@ def test_broken_rows_are_refused_in_one_sentence(tmp_path, rows, says):
     with pytest.raises(ValueError, match=says) as caught:
         read_particles(star(tmp_path, CORNER, rows))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "column", ["rlnAngleTilt", "rlnTomoSubtomogramPsi", "rlnOriginY", "rlnOriginXAngst"]
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "two"])
+def test_broken_angles_and_shifts_are_refused(tmp_path, column, value):
+    angles = ["Rot", "Tilt", "Psi"]
+    columns = [f"{kind}{angle}" for kind in ("rlnAngle", "rlnTomoSubtomogram") for angle in angles]
+    unit = "Angst" if column.endswith("Angst") else ""
+    columns += [f"rlnOrigin{axis}{unit}" for axis in "XYZ"]
+    rows = [(1, 2, 3, *(value if name == column else 0.5 for name in columns))]
+    with pytest.raises(ValueError, match=rf"row 1 has .*column {column}") as caught:
+        read_particles(star(tmp_path, [*CORNER, *columns], rows), context=context())
+    assert "\n" not in str(caught.value)
+
+
+def test_other_encodings_are_refused(tmp_path):
+    path = tmp_path / "a.star"
+    path.write_bytes("data_\n\n_rlnTomoName Ångström\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="choose another file, in UTF-8"):
+        read_particles(path, "relion3")
 
 
 def test_corrected_file_is_read_afresh(tmp_path):

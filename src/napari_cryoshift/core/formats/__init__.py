@@ -5,17 +5,30 @@ Adding a format is one file with a `Format` in it, and one line in FORMATS.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_cryoshift.core.types import Particles
 
-from .base import Format, ListContext, spoken_class
+from .base import Format, Head, ListContext, spoken_class
+from .coords import COORDS
+from .copick import COPICK
+from .cryolo import CRYOLO
 from .csv import CSV
+from .deepfinder import DEEPFINDER
+from .dynamo import DYNAMO
+from .em_motl import EM_MOTL
+from .eman2 import EMAN2
+from .files import name_files, share_out
+from .imod import IMOD
+from .portal import PORTAL
+from .pytom_star import PYTOM_STAR
+from .pytom_xml import PYTOM
 from .relion import RELION3, RELION4, RELION5
+from .stopgap import STOPGAP
+from .tomograms import check_inside, in_tomogram, outside, rows_of, same_tomogram
+from .warp import WARP
 
 __all__ = [
     "FORMATS",
@@ -26,15 +39,21 @@ __all__ = [
     "read_particles",
     "same_tomogram",
     "write_particles",
+    "written_files",
 ]
 
-FORMATS: dict[str, Format] = {entry.name: entry for entry in (RELION5, RELION4, RELION3, CSV)}
-"""In the order in which a file is tried: RELION 5 lists may also hold RELION 4 columns."""
+FORMATS: dict[str, Format] = {
+    entry.name: entry
+    for entry in (
+        *(RELION5, RELION4, RELION3, WARP, PYTOM_STAR),
+        *(STOPGAP, DYNAMO, EM_MOTL, PYTOM, EMAN2),
+        *(CRYOLO, COORDS, DEEPFINDER, COPICK, PORTAL, IMOD, CSV),
+    )
+}
+"""In the order in which people see them; what looks like RELION's lists and is not comes after."""
 
 _HEAD_BYTES = 65536
-_DECORATION = re.compile(
-    r"^rec_|_\d+(\.\d+)?Apx$|\.(tomostar|mrc|rec|map|ccp4|st|em|gz)$", re.IGNORECASE
-)
+_PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def read_particles(
@@ -73,17 +92,15 @@ def read_particles(
     """
     path = Path(path)
     context = context or ListContext()
-    entry = _entry(format or guess_format(path))
-    particles = entry.reader(path, context)
-    tomogram = np.where(particles.tomogram == "", context.tomogram, particles.tomogram)
-    particles = particles.replace(
-        tomogram=tomogram.astype(object), source=np.full(len(particles), "import", dtype=object)
-    )
+    head = _head(path)
+    entry = _guess(head) if format is None else _entry(format)
+    particles = in_tomogram(entry.reader(path, context), context)
+    particles = particles.replace(source=np.full(len(particles), "import", dtype=object))
     if not len(particles):
         raise ValueError(f"{path.name} lists 0 particles; choose another file")
     if only is not None:
-        particles = particles.take(_rows_of(only, particles, path))
-    _check_inside(particles, context, path)
+        particles = particles.take(rows_of(only, particles, path))
+    check_inside(particles, context, path)
     if as_label:
         nothing = Particles.at(particles.positions)
         particles = particles.replace(
@@ -103,14 +120,14 @@ def write_particles(
     *,
     context: ListContext | None = None,
 ) -> list[str]:
-    """Write a particle list, whole or not at all.
+    """Write a particle list; each file is written whole or not at all.
 
     The class of a particle is what a person said, else what was predicted.
 
     Parameters
     ----------
     path
-        The file; RELION 5 gets two more beside it.
+        The file; `written_files` tells where there are several. RELION 5 gets two more beside it.
     particles
         What to write.
     format
@@ -131,8 +148,39 @@ def write_particles(
         If the disk is full; a file that was there before is unchanged.
     """
     entry = _entry(format)
-    said = entry.writer(Path(path), particles, context or ListContext())
-    return said + _losses(particles, entry)
+    context = context or ListContext()
+    files = written_files(path, particles, format, context=context)
+    said = [one for file, some in files.items() for one in entry.writer(file, some, context)]
+    return [*name_files(files), *dict.fromkeys(said), *_losses(particles, entry)]
+
+
+def written_files(
+    path: Path | str,
+    particles: Particles,
+    format: str,  # noqa: A002
+    *,
+    context: ListContext | None = None,
+) -> dict[Path, Particles]:
+    """Tell which files `write_particles` writes a list as, and what goes into each.
+
+    Parameters
+    ----------
+    path, particles, format, context
+        As for `write_particles`.
+
+    Returns
+    -------
+    dict
+        ``path`` itself, or where the format holds one class or tomogram a file, files such as
+        ``stem_<tomogram>_<class>.suffix``, named by what differs.
+
+    Raises
+    ------
+    ValueError
+        If there is no such format.
+    """
+    particles = in_tomogram(particles, context or ListContext())
+    return share_out(Path(path), particles, _entry(format).apart)
 
 
 def guess_format(path: Path | str) -> str:
@@ -145,73 +193,39 @@ def guess_format(path: Path | str) -> str:
     ValueError
         If it is empty or none of these.
     """
-    path = Path(path)
+    return _guess(_head(Path(path))).name
+
+
+def _head(path: Path) -> Head:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; check the name and the folder")
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
-    if not head.strip():
+        head = Head(path.name, file.read(_HEAD_BYTES))
+    if not head.data.strip():
         raise ValueError(f"{path.name} is empty; choose another file")
-    for name, entry in FORMATS.items():
-        if entry.recognises(head):
-            return name
+    return head
+
+
+def _guess(head: Head) -> Format:
+    fitting = [entry for entry in reversed(FORMATS.values()) if entry.recognises(head)]
+    if fitting:
+        suffix = Path(head.name).suffix.lower()
+        return min(fitting, key=lambda entry: entry.suffix != suffix)
+    if head.data.startswith(_PICKLE):
+        raise ValueError(
+            f"{head.name} is a Python pickle, which may hold a harmful program; save the list in "
+            "another format, such as .coords from TomoTwin"
+        )
     raise ValueError(
-        f"{path.name} is no particle list known here ({', '.join(FORMATS)}); a table needs columns "
-        "x, y and z, a STAR file rlnCoordinateX or rlnCenteredCoordinateXAngst"
+        f"{head.name} is no particle list known here; a table needs columns x, y and z, a STAR "
+        "file rlnCoordinateX, Y and Z or rlnCenteredCoordinateXAngst, Y and Z"
     )
-
-
-def outside(
-    positions: npt.NDArray[np.float64], shape: tuple[int, int, int]
-) -> npt.NDArray[np.bool_]:
-    """Tell which positions, (n, 3) zyx voxels, lie in no voxel of a tomogram of this shape."""
-    beyond = (positions < -0.5) | (positions > np.array(shape) - 0.5)
-    return np.asarray(beyond.any(axis=1))
-
-
-def same_tomogram(name: str, other: str) -> bool:
-    """Tell whether two names differ at most in folder, ``rec_``, ``_10.00Apx`` and suffixes."""
-    return _plain(name) == _plain(other)
-
-
-def _plain(name: str) -> str:
-    name = re.split(r"[/\\]", name)[-1]
-    while (shorter := _DECORATION.sub("", name)) != name:
-        name = shorter
-    return name
 
 
 def _entry(name: str) -> Format:
     if name not in FORMATS:
         raise ValueError(f"there is no list format {name!r}; choose from {', '.join(FORMATS)}")
     return FORMATS[name]
-
-
-def _rows_of(name: str, particles: Particles, path: Path) -> npt.NDArray[np.bool_]:
-    exact = particles.tomogram == name
-    rows = exact if exact.any() else [same_tomogram(name, other) for other in particles.tomogram]
-    if not any(rows):
-        found = ", ".join(sorted(set(particles.tomogram))[:5])
-        raise ValueError(
-            f"{path.name} has no particle in {name!r}, its tomograms are {found}; choose one of "
-            "these, or rename the tomogram"
-        )
-    return np.asarray(rows)
-
-
-def _check_inside(particles: Particles, context: ListContext, path: Path) -> None:
-    if context.shape is None or len(set(particles.tomogram)) > 1:
-        return
-    far = outside(particles.positions, context.shape)
-    # A few may have been refined across the border; a list in other units is mostly beyond it.
-    if far.mean() > 0.5:
-        z, y, x = particles.positions[far][0]
-        sides = " × ".join(str(side) for side in reversed(context.shape))
-        raise ValueError(
-            f"{far.sum()} of {len(far)} particles of {path.name} lie outside the tomogram of "
-            f"{sides} voxels (x, y, z), the first at {x:.1f}, {y:.1f}, {z:.1f}; check the voxel "
-            "size or binning of the list, and that it belongs to this tomogram"
-        )
 
 
 def _losses(particles: Particles, entry: Format) -> list[str]:

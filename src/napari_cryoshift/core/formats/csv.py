@@ -12,12 +12,15 @@ import pandas as pd
 from napari_cryoshift.core.files import write_text
 from napari_cryoshift.core.types import Particles
 
-from .base import Format, ListContext, numbers, positions, spoken_class
+from .angles import from_relion_angles, relion_angles
+from .base import Format, Head, ListContext, spoken_class
+from .columns import finite, numbers, whole
 
 _VOXEL_COLUMNS = (("x", "y", "z"), ("x_voxel", "y_voxel", "z_voxel"))
 _ANGSTROM_COLUMNS = (("x_a", "y_a", "z_a"), ("x_angstrom", "y_angstrom", "z_angstrom"))
 _CLASS_COLUMNS = ("class", "label", "class_name")
 _TOMOGRAM_COLUMNS = ("tomogram", "tomo_name")
+_ANGLES = ["rot", "tilt", "psi"]
 _SEPARATORS = ",;\t"
 
 
@@ -25,7 +28,8 @@ def read_csv(path: Path, context: ListContext) -> Particles:
     """Read a table with a header row.
 
     It needs ``x,y,z`` (0-based voxels) or ``x_A,y_A,z_A`` (Å from the centre of the first voxel);
-    ``class`` or ``label``, ``id``, ``confidence``, ``score`` and ``p_<class>`` are optional.
+    ``class`` or ``label``, ``id``, ``confidence``, ``score``, ``p_<class>`` and RELION's angles
+    ``rot,tilt,psi`` are optional.
 
     Raises
     ------
@@ -44,11 +48,15 @@ def read_csv(path: Path, context: ListContext) -> Particles:
         tomogram=_texts(table, column, _TOMOGRAM_COLUMNS),
         probabilities=numbers(table, chances, path) if chances else None,
         classes=tuple(name[2:] for name in chances),
+        orientations=_orientations(table, column, path),
     )
 
 
 def write_csv(path: Path, particles: Particles, context: ListContext) -> list[str]:
     """Write ``id,x,y,z,class,confidence,score`` and one column ``p_<class>`` a class.
+
+    Between these, ``tomogram`` tells those of several tomograms apart, and ``rot,tilt,psi`` are
+    RELION's angles where orientations are known.
 
     Positions are 0-based voxels, written so that reading gives back the same numbers. The class is
     what a person said, else what was predicted; the confidence is that of the prediction, and
@@ -66,6 +74,10 @@ def write_csv(path: Path, particles: Particles, context: ListContext) -> list[st
             "score": particles.score,
         }
     )
+    if len(set(particles.tomogram)) > 1:
+        table["tomogram"] = particles.tomogram
+    if particles.orientations is not None:
+        table[_ANGLES] = relion_angles(particles.orientations)
     if particles.probabilities is not None:
         for name, column in zip(particles.classes, particles.probabilities.T, strict=True):
             table[f"p_{name}"] = column
@@ -118,11 +130,11 @@ def _positions(
 ) -> npt.NDArray[np.float64]:
     for names in _VOXEL_COLUMNS:
         if set(names) <= set(column):
-            xyz = positions(table, [column[name] for name in names], path)
+            xyz = finite(table, [column[name] for name in names], path)
             return xyz * context.list_scale(path)
     for names in _ANGSTROM_COLUMNS:
         if set(names) <= set(column):
-            xyz = positions(table, [column[name] for name in names], path)
+            xyz = finite(table, [column[name] for name in names], path)
             return xyz / context.need_voxel_size(path, "gives positions in Å")
     raise ValueError(
         f"{path.name} has the columns {', '.join(table.columns)}; a list needs x, y and z "
@@ -147,13 +159,16 @@ def _figures(
     return np.full(len(table), np.nan)
 
 
+def _orientations(
+    table: pd.DataFrame, column: dict[str, str], path: Path
+) -> npt.NDArray[np.float64] | None:
+    if not set(_ANGLES) <= set(column):
+        return None
+    return from_relion_angles(finite(table, [column[name] for name in _ANGLES], path))
+
+
 def _ids(table: pd.DataFrame, column: str, path: Path) -> npt.NDArray[np.int64]:
-    values = positions(table, [column], path)[:, 0]
-    ids = values.astype(np.int64)
-    if (ids != values).any():
-        raise ValueError(
-            f"{path.name} has the id {values[ids != values][0]:g}; ids are whole numbers"
-        )
+    ids = whole(finite(table, [column], path)[:, 0], "id", path)
     unique, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise ValueError(
@@ -163,8 +178,8 @@ def _ids(table: pd.DataFrame, column: str, path: Path) -> npt.NDArray[np.int64]:
     return ids
 
 
-def _recognises(head: str) -> bool:
-    first = head.lstrip("\ufeff").split("\n", 1)[0].strip()
+def _recognises(head: Head) -> bool:
+    first = head.text.lstrip("\ufeff").split("\n", 1)[0].strip()
     return any(_has_positions(first, separator) for separator in _SEPARATORS)
 
 
@@ -175,6 +190,11 @@ CSV = Format(
     reader=read_csv,
     writer=write_csv,
     recognises=_recognises,
-    holds=frozenset({"id", "class", "confidence", "score", "probabilities"}),
-    notes="Opens in any spreadsheet; x, y and z are 0-based voxels of the tomogram.",
+    holds=frozenset(
+        {"id", "class", "confidence", "score", "probabilities", "orientation", "tomogram"}
+    ),
+    notes=(
+        "Opens in any spreadsheet; x, y and z are 0-based voxels of the tomogram, rot, tilt and "
+        "psi RELION's angles."
+    ),
 )

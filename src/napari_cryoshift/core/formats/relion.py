@@ -1,4 +1,4 @@
-"""Particle lists of RELION 3 (and Warp), RELION 4 and RELION 5.
+"""Particle lists of RELION 3, RELION 4 and RELION 5.
 
 RELION 3 counts in voxels of the tomogram it names, RELION 4 in unbinned pixels of the tilt series,
 RELION 5 in Å from the centre of the tomogram. Here they are written; `relion_reading` reads them.
@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.spatial.transform import Rotation
 
 from napari_cryoshift.core.files import write_text
 from napari_cryoshift.core.types import Particles
 
-from .base import Format, ListContext, spoken_class
+from .angles import relion_angles
+from .base import Format, Head, ListContext, numbered_classes
 from .relion_reading import ANGLES, CENTRED, CORNER, NO_SCORE, read_relion
 from .star import check_text, labels, star_text
 from .tilt_series import PIXEL_SIZE, TiltSeries, tilt_series
@@ -28,12 +28,12 @@ _Texts = npt.NDArray[np.object_]
 def write_relion3(path: Path, particles: Particles, context: ListContext) -> list[str]:
     """Write one block with ``rlnCoordinateX/Y/Z`` in voxels of the tomogram.
 
-    With ``context.list_voxel_size`` they are in voxels of that size, as Warp's --coords_angpix.
+    With ``context.list_voxel_size`` they are in voxels of that size.
     """
-    names = _tomogram_names(particles, context)
+    names = checked_names(particles)
     xyz = particles.positions[:, ::-1] / context.list_scale(path)
     table = pd.DataFrame(xyz, columns=CORNER).assign(rlnMicrographName=names)
-    classes, said = _describe(table, particles)
+    classes, said = describe(table, particles)
     write_text(path, star_text({"": table}, classes))
     spaced = next((name for name in names if " " in name), None)
     if spaced is not None:
@@ -49,7 +49,7 @@ def write_relion4(path: Path, particles: Particles, context: ListContext) -> lis
     ValueError
         If the voxel size is unknown.
     """
-    names = _tomogram_names(particles, context)
+    names = checked_names(particles)
     series = tilt_series(names, context, path)
     voxel_size = context.need_voxel_size(path, "counts in unbinned pixels")
     pixels = np.array([series[name].pixel_size for name in names])
@@ -60,7 +60,7 @@ def write_relion4(path: Path, particles: Particles, context: ListContext) -> lis
         rlnTomoParticleName=_particle_names(names, particles),
         rlnOpticsGroup=groups + 1,
     )
-    classes, said = _describe(table, particles)
+    classes, said = describe(table, particles)
     numbers = np.arange(len(sizes)) + 1
     optics = pd.DataFrame(
         {
@@ -87,7 +87,7 @@ def write_relion5(path: Path, particles: Particles, context: ListContext) -> lis
     ValueError
         If the voxel size, or every clue to the size of the tomogram, is unknown.
     """
-    names = _tomogram_names(particles, context)
+    names = checked_names(particles)
     series = tilt_series(names, context, path)
     voxel_size = context.need_voxel_size(path, "gives positions in Å")
     centres = {name: one.centre(context, path) * one.pixel_size for name, one in series.items()}
@@ -95,14 +95,14 @@ def write_relion5(path: Path, particles: Particles, context: ListContext) -> lis
     table = pd.DataFrame(xyz, columns=CENTRED).assign(
         rlnTomoName=names, rlnTomoParticleName=_particle_names(names, particles)
     )
-    classes, said = _describe(table, particles)
+    classes, said = describe(table, particles)
     said += [_how_guessed(one) for one in series.values() if one.guessed]
     check_text("path", [str(path.resolve())])
     write_text(path, star_text({"particles": table}, classes))
     return said + _write_import(path, table, classes) + _write_set(path, context)
 
 
-def _write_import(path: Path, table: pd.DataFrame, classes: list[str]) -> list[str]:
+def _write_import(path: Path, table: pd.DataFrame, classes: dict[int, str]) -> list[str]:
     """Write the input of RELION 5's import, and a list a tomogram if there are several."""
     names = list(table["rlnTomoName"].unique())
     files = [path]
@@ -120,7 +120,7 @@ def _write_import(path: Path, table: pd.DataFrame, classes: list[str]) -> list[s
         }
     )
     file = path.with_name(f"{path.stem}_import.star")
-    write_text(file, star_text({"": listing}))
+    write_text(file, star_text({"": listing}, classes))
     return [f"RELION 5's job Import coordinates takes {file.name}, not the list itself."]
 
 
@@ -136,23 +136,32 @@ def _write_set(path: Path, context: ListContext) -> list[str]:
     return said
 
 
-def _describe(table: pd.DataFrame, particles: Particles) -> tuple[list[str], list[str]]:
-    """Add angles, classes and scores to a table; return class names and what is to be said."""
+def describe(
+    table: pd.DataFrame, particles: Particles, score: str = "rlnAutopickFigureOfMerit"
+) -> tuple[dict[int, str], list[str]]:
+    """Add angles, classes and scores to a table; return class names and what is to be said.
+
+    Parameters
+    ----------
+    table
+        A row a particle; it is changed.
+    particles
+        What to add.
+    score
+        The column for the score; it is left out where nothing has a score.
+    """
     said = []
     angles = np.zeros((len(table), 3))
     if particles.orientations is None:
         said.append("No particle has an orientation: all angles are 0.")
     else:
-        inverse = Rotation.from_matrix(particles.orientations).inv()
-        angles = inverse.as_euler("ZYZ", degrees=True)
+        angles = relion_angles(particles.orientations)
     table[ANGLES] = angles
-    spoken = spoken_class(particles)
-    classes = sorted(set(spoken) - {""})
+    classes, numbers = numbered_classes(particles)
     if classes:
-        numbers = {"": 0} | {name: number for number, name in enumerate(classes, 1)}
-        table["rlnClassNumber"] = [numbers[name] for name in spoken]
+        table["rlnClassNumber"] = numbers
     if np.isfinite(particles.score).any():
-        table["rlnAutopickFigureOfMerit"] = np.nan_to_num(particles.score, nan=NO_SCORE)
+        table[score] = np.nan_to_num(particles.score, nan=NO_SCORE)
     return classes, said
 
 
@@ -165,39 +174,53 @@ def _how_guessed(series: TiltSeries) -> str:
     )
 
 
-def _tomogram_names(particles: Particles, context: ListContext) -> _Texts:
+def checked_names(particles: Particles) -> _Texts:
+    """Return the name of each particle's tomogram.
+
+    Raises
+    ------
+    ValueError
+        If there is no particle, one is in no tomogram, or a STAR file cannot hold a name.
+    """
     if not len(particles):
         raise ValueError("there are 0 particles, and RELION reads no empty list; choose some first")
-    names = np.where(particles.tomogram != "", particles.tomogram, context.tomogram).astype(object)
-    check_text("tomogram name", np.unique(names))
-    return names
+    nowhere = int((particles.tomogram == "").sum())
+    if nowhere:
+        raise ValueError(
+            f"{nowhere} of {len(particles)} particles are in no tomogram that has a name, which "
+            "such a list needs; give its name or the tomogram"
+        )
+    check_text("tomogram name", np.unique(particles.tomogram))
+    return particles.tomogram
 
 
 def _particle_names(names: _Texts, particles: Particles) -> list[str]:
     return [f"{name}/{number}" for name, number in zip(names, particles.id, strict=True)]
 
 
-def _recognises_set(head: str) -> bool:
-    found = labels(head)
+def _recognises_set(head: Head) -> bool:
+    found = labels(head.text)
     return bool(found & {CENTRED[0], "rlnTomoParticlesFile", "rlnTomoImportParticleFile"})
 
 
-def _recognises_corner(head: str, *, tomo_name: bool) -> bool:
-    found = labels(head)
-    return CORNER[0] in found and ("rlnTomoName" in found) == tomo_name
+def _recognises_corner(head: Head, *, tomo_name: bool) -> bool:
+    found = labels(head.text)
+    # RELION 5 lists may hold both; the centred ones are meant.
+    corner = CORNER[0] in found and CENTRED[0] not in found
+    return corner and ("rlnTomoName" in found) == tomo_name
 
 
 _HOLDS = frozenset({"class", "score", "orientation", "tomogram"})
 
 RELION3 = Format(
     name="relion3",
-    title="RELION 3, Warp",
+    title="RELION 3",
     suffix=".star",
     reader=partial(read_relion, frame="voxels"),
     writer=write_relion3,
     recognises=partial(_recognises_corner, tomo_name=False),
     holds=_HOLDS,
-    notes="Voxels of the tomogram. For WarpTools ts_export_particles, give --coords_angpix.",
+    notes="Voxels of the tomogram that rlnMicrographName names.",
 )
 RELION4 = Format(
     name="relion4",

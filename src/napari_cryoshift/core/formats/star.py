@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import linecache
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import starfile
@@ -18,6 +19,7 @@ TEXT_LABELS = [
     "rlnTomoParticleName",
     "rlnTomoParticlesFile",
     "rlnTomoTomogramsFile",
+    "wrpSourceName",
 ]
 """Labels whose values stay text: a tomogram called 001 is not called 1."""
 
@@ -57,7 +59,7 @@ def read_star(path: Path) -> dict[str, pd.DataFrame]:
         if block is not None
     }
     if not tables:
-        raise ValueError(f"{path.name} holds no STAR data block; choose another file")
+        raise ValueError(f"{path.name} holds no STAR data block; choose another file, in UTF-8")
     for table in tables.values():
         if not table.columns.is_unique:
             twice = table.columns[table.columns.duplicated()][0]
@@ -66,7 +68,8 @@ def read_star(path: Path) -> dict[str, pd.DataFrame]:
 
 
 def star_text(
-    blocks: Mapping[str, pd.DataFrame | dict[str, str]], class_names: Sequence[str] = ()
+    blocks: Mapping[str, pd.DataFrame | dict[str, str]],
+    class_names: Mapping[int, str] = MappingProxyType({}),
 ) -> str:
     """Return the text of a STAR file.
 
@@ -75,21 +78,25 @@ def star_text(
     blocks
         Name → table, or label-value pairs.
     class_names
-        Names of the classes 1, 2, … They are kept in comments, the one place that every reader
+        Names of the classes, by number. They are kept in comments, the one place that every reader
         passes over: RELION before 3.1 stops at a label it does not know, and one more block changes
         what simple readers return.
     """
-    # RELION takes any line with "data_" in it for the start of a block.
-    comments = [
-        f"# class {number} = {json.dumps(name)}\n".replace("data_", "data\\u005f")
-        for number, name in enumerate(class_names, 1)
-    ]
     text: str = starfile.to_string(dict(blocks), float_format="%.10g")
-    return "".join(comments) + text
+    return class_comments(class_names) + text
+
+
+def class_comments(class_names: Mapping[int, str]) -> str:
+    """Return lines that name the classes, for `read_class_names`."""
+    # RELION takes any line with "data_" in it for the start of a block, Warp one with "loop_".
+    return "".join(
+        re.sub("(data|loop)_", r"\1\\u005f", f"# class {number} = {json.dumps(name)}\n")
+        for number, name in class_names.items()
+    )
 
 
 def read_class_names(path: Path) -> dict[int, str]:
-    """Return the class names that `star_text` kept: number → name.
+    """Return the class names that `class_comments` kept: number → name.
 
     Raises
     ------

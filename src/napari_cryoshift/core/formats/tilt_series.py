@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .base import ListContext, Shape, positive
+from .base import ListContext, Shape
+from .columns import positive
 from .star import read_star
 
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from napari_cryoshift.core.params import Params
 from napari_cryoshift.core.progress import Job
+from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.types import TrainingData
 
 
@@ -43,8 +44,11 @@ class Method(nn.Module, ABC):
     classes: tuple[str, ...]
 
     @abstractmethod
-    def fit(self, data: TrainingData) -> Job[None]:
-        """Learn; may be closed after any yield, and leaves the grad mode as it was."""
+    def fit(self, data: TrainingData, bookmark: Bookmark | None = None) -> Job[None]:
+        """Learn; may be closed after any yield, and leaves the grad mode as it was.
+
+        With a bookmark, a run that was closed goes on where it was, to the same weights.
+        """
 
     @abstractmethod
     def embed(self, volumes: Tensor) -> Tensor:

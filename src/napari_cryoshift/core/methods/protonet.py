@@ -1,9 +1,10 @@
 """Prototypical networks for subtomograms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -12,6 +13,7 @@ from napari_cryoshift.core.fewshot import FewShotHead, FewShotParams, fit_head
 from napari_cryoshift.core.losses import prototypical_loss
 from napari_cryoshift.core.networks.protonet3d import ProtoNet3D, StridedEncoder
 from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.training import episodes, optimise
 from napari_cryoshift.core.types import OTHER, Subtomograms, TrainingData
 
@@ -85,13 +87,15 @@ class ProtoNet(Method):
         self.register_buffer("labelled", torch.zeros(k, dtype=torch.bool))
         self.register_buffer("scale", torch.ones(2))
 
-    def fit(self, data: TrainingData) -> Job[None]:
+    def fit(self, data: TrainingData, bookmark: Bookmark | None = None) -> Job[None]:
         """Train the encoder on the source, if there is one; then take in the support.
 
         Parameters
         ----------
         data
             ``source`` with labels, ``support`` with labels, or both.
+        bookmark
+            Of the training, to go on from it.
 
         Raises
         ------
@@ -99,7 +103,7 @@ class ProtoNet(Method):
             If there is neither, or too little of either.
         """
         if data.source is not None:
-            yield from self._train(data.source)
+            yield from self._train(data.source, bookmark)
         if data.source is None or data.support is not None:
             yield from self._take_support(data.need("support"))
 
@@ -123,7 +127,7 @@ class ProtoNet(Method):
         head = FewShotHead(self.classes, self.origin, self.prototypes, self.labelled, self.scale)
         return head.predict(self.embed(volumes))
 
-    def _train(self, source: Subtomograms) -> Job[None]:
+    def _train(self, source: Subtomograms, bookmark: Bookmark | None) -> Job[None]:
         p = self.params
         if source.labels is None:
             raise ValueError(f"{len(source)} source volumes but no labels; give one label a volume")
@@ -135,24 +139,22 @@ class ProtoNet(Method):
             generator=np.random.default_rng(p.seed),
         )
 
-        def volumes() -> Iterator[Tensor]:
-            for task in tasks:
-                yield source[task.reshape(-1)].to(self.origin.device)
-
-        def loss(batch: Tensor) -> Mapping[str, Tensor]:
-            embedded = self.encoder(batch).float().reshape(p.ways, p.shots + p.queries, -1)
+        def loss(task: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
+            volumes = source[task.reshape(-1)].to(self.origin.device)
+            embedded = self.encoder(volumes).float().reshape(p.ways, p.shots + p.queries, -1)
             value, accuracy = prototypical_loss(embedded[:, : p.shots], embedded[:, p.shots :])
             return {"loss": value, "accuracy": accuracy}
 
         self.train()
         yield from optimise(
             self.encoder.parameters(),
-            volumes(),
+            tasks,
             loss,
             phase="learning the embedding",
             steps=p.tasks,
             learning_rate=p.learning_rate,
             weight_decay=p.weight_decay,
+            bookmark=bookmark,
         )
         self.eval()
 

@@ -76,29 +76,42 @@ def ctf(
 def missing_wedge(
     shape: Sequence[int],
     half_angle: float | Tensor,
+    *,
+    tilt_centre: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Mask that keeps what a symmetric tilt series has seen.
+    """Mask that keeps what a tilt series has seen.
+
+    A tilt of θ sees the frequencies along (kx, kz) = k (cos θ, sin θ).
 
     Parameters
     ----------
     shape
         Of the volume, zyx; a cube or not, voxels are taken as cubic.
     half_angle
-        Degrees from the kz axis that no tilt has seen: 30 for a tilt range of ±60°. A tensor of
+        Degrees from the kz axis that no tilt has seen: 30 for a tilt range of 120°. A tensor of
         shape (b, 1, 1, 1) gives a batch of masks.
+    tilt_centre
+        Middle of the tilt range, degrees: 10 and a half angle of 30 for −50° to +70°.
     device
         Where the mask is made.
 
     Returns
     -------
     Tensor
-        1 where |kx| ≥ |kz| tan(half_angle), else 0; the origin is kept.
+        1 where tan(lowest tilt) ≤ kz / kx ≤ tan(highest tilt), else 0; the origin is kept.
     """
     kz, _, kx = frequencies(shape, 1.0, device)
-    angle = torch.deg2rad(torch.as_tensor(half_angle, dtype=kz.dtype, device=kz.device))
-    # The slack keeps the frequencies that lie exactly on the rim whatever the rounding.
-    kept = kx.abs() + 1e-6 >= kz.abs() * torch.tan(angle)
+    half = torch.as_tensor(half_angle, dtype=kz.dtype, device=kz.device)
+    lowest, highest = (torch.deg2rad(tilt_centre + side * (90 - half)) for side in (-1, 1))
+    # Cosines instead of slopes, which have no number at 90°; the slack keeps the frequencies that
+    # lie exactly on the rim whatever the rounding.
+    below = kz * torch.cos(highest) <= kx * torch.sin(highest) + 1e-6
+    above = kz * torch.cos(lowest) >= kx * torch.sin(lowest) - 1e-6
+    kept = below & above
+    if shape[-1] % 2 == 0:
+        # The last column stands for both signs of its frequency.
+        kept[..., -1:] |= kept[..., -1:].flip(-3).roll(1, -3)
     size = (*kept.shape[:-3], kz.shape[0], shape[1], kx.shape[2])
     return kept.to(kz.dtype).expand(size)
 
@@ -122,6 +135,36 @@ def low_pass(k: Tensor, resolution: float | Tensor, edge: float | Tensor) -> Ten
     """
     beyond = (k - 1.0 / torch.as_tensor(resolution, dtype=k.dtype, device=k.device)).clamp(min=0)
     return torch.exp(-0.5 * (beyond / edge) ** 2)
+
+
+def variance(spectrum: Tensor, x: int) -> Tensor:
+    """Variance over the voxels of volumes given by their half spectra.
+
+    Parameters
+    ----------
+    spectrum
+        (..., z, y, x // 2 + 1) of `torch.fft.rfftn`.
+    x
+        Length of the last axis in real space.
+
+    Returns
+    -------
+    Tensor
+        (...), by Parseval's theorem, without the mean.
+    """
+    # Every inner column stands for two frequencies; the mean is no variance.
+    total = 2 * _power(spectrum, 3) - _power(spectrum[..., 0], 2)
+    if x % 2 == 0:
+        total -= _power(spectrum[..., -1], 2)
+    total -= spectrum[..., 0, 0, 0].abs() ** 2
+    return total / (spectrum.shape[-3] * spectrum.shape[-2] * x) ** 2
+
+
+def _power(spectrum: Tensor, dims: int) -> Tensor:
+    """Sum of squared amplitudes over the last dims; a dot product is far quicker than a norm."""
+    parts = torch.view_as_real(spectrum).flatten(-dims - 1)
+    power: Tensor = torch.linalg.vecdot(parts, parts)
+    return power
 
 
 def spectrum_mean(filter_squared: Tensor, x: int) -> Tensor:

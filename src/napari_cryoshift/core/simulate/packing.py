@@ -1,105 +1,91 @@
-"""Where things lie in a crowded specimen: random sequential packing of spheres around shells."""
+"""Where things lie in a crowded specimen: random sequential packing of true shapes on a grid.
+
+A shape is what it is, not a sphere around it: a long complex slips between two round ones, so that
+a specimen gets far denser than bounding spheres allow.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from napari_cryoshift.core.progress import Job, Progress
+_ROUNDS = 20
+_TRIALS = 500
+_PROBES = 64
 
-_TRIES = 20
-_BATCH = 500
-
-FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Shell:
-    """A closed spherical wall that nothing may touch from either side.
-
-    Attributes
-    ----------
-    centre
-        (3,) zyx, Å.
-    radius
-        Å, of the middle of the wall.
-    thickness
-        Å.
-    """
-
-    centre: FloatArray
-    radius: float
-    thickness: float
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 
-def pack(
-    radii: FloatArray,
-    extent: FloatArray,
-    *,
-    gap: float,
-    shells: tuple[Shell, ...] = (),
-    generator: np.random.Generator,
-) -> Job[FloatArray]:
-    """Place spheres one after the other, the largest first, each where nothing is yet.
+def find_place(
+    taken: BoolArray, body: BoolArray, generator: np.random.Generator
+) -> IntArray | None:
+    """Find a random place where a body touches nothing that is there.
 
     Parameters
     ----------
-    radii
-        (n,) Å.
-    extent
-        (3,) zyx, Å; every sphere lies inside the cuboid from 0 to here.
-    gap
-        Å, between any two surfaces at least.
-    shells
-        Walls that are there already.
+    taken
+        (z, y, x) C-contiguous: the voxels that are not free.
+    body
+        (a, b, c), at least one voxel of it true.
     generator
-        Of the trial positions.
+        Of the trial places.
 
     Returns
     -------
-    numpy.ndarray
-        (n, 3) zyx centres in Å, in the order of the radii.
-
-    Raises
-    ------
-    ValueError
-        If a sphere is larger than the cuboid, or finds no place in 10,000 trials.
+    numpy.ndarray or None
+        (3,) zyx: where the first voxel of ``body`` comes to, so that all true voxels lie in the
+        volume (the first voxel itself need not); None if 10,000 trials found no place.
     """
-    if len(radii) and 2 * radii.max() > extent.min():
-        raise ValueError(
-            f"the largest object is {2 * radii.max():.0f} Å wide but the tomogram measures only "
-            f"{extent.min():.0f} Å along one axis; enlarge it or leave that class out"
-        )
-    centres = np.empty((len(radii), 3))
-    placed: list[int] = []
-    for index in np.argsort(-radii, kind="stable"):
-        radius = float(radii[index])
-        reach = radii[placed] + radius + gap
-        for _ in range(_TRIES):
-            trial = generator.uniform(radius, extent - radius, (_BATCH, 3))
-            apart = np.linalg.norm(trial[:, None] - centres[placed], axis=-1) - reach
-            free = (apart >= 0).all(axis=1) & _clear_of(shells, trial, radius + gap)
-            if free.any():
-                centres[index] = trial[np.argmax(free)]
-                break
-        else:
-            raise ValueError(
-                f"only {len(placed)} of {len(radii)} objects fit with gaps of {gap:g} Å; "
-                "ask for fewer particles, a smaller gap or a larger tomogram"
-            )
-        placed.append(int(index))
-        yield Progress("packing particles", len(placed), len(radii))
-    return centres
+    voxels = np.argwhere(body)
+    first = -voxels.min(axis=0)
+    last = np.array(taken.shape) - 1 - voxels.max(axis=0)
+    if (last < first).any():
+        return None
+    strides = np.array(taken.strides)
+    flat = taken.reshape(-1)
+    # In random order, so that the first few already tell most collisions.
+    offsets = generator.permutation(voxels @ strides)
+    for _ in range(_ROUNDS):
+        corners = generator.integers(first, last, (_TRIALS, 3), endpoint=True)
+        starts = corners @ strides
+        free = ~flat[starts[:, None] + offsets[:_PROBES]].any(axis=1)
+        for trial in np.flatnonzero(free):
+            if not flat[starts[trial] + offsets].any():
+                place: IntArray = corners[trial]
+                return place
+    return None
 
 
-def _clear_of(
-    shells: tuple[Shell, ...], centres: FloatArray, distance: float
-) -> npt.NDArray[np.bool_]:
-    """Say which of (n, 3) centres are at least this far from every wall."""
-    clear = np.ones(len(centres), dtype=bool)
-    for shell in shells:
-        from_middle = np.abs(np.linalg.norm(centres - shell.centre, axis=1) - shell.radius)
-        clear &= from_middle >= distance + shell.thickness / 2
-    return clear
+def occupy(taken: BoolArray, body: BoolArray, place: IntArray, gap: float) -> None:
+    """Take the voxels of a body, and all within a gap of it, in place.
+
+    Parameters
+    ----------
+    taken
+        (z, y, x).
+    body
+        (a, b, c).
+    place
+        (3,) zyx: where the first voxel of the body is.
+    gap
+        Voxels.
+    """
+    reach = int(gap)
+    near = np.pad(body, reach)
+    if reach:
+        near = ndimage.distance_transform_edt(~near) <= gap
+    inside, held = overlap(place - reach, near.shape, taken.shape)
+    taken[inside] |= near[held]
+
+
+def overlap(
+    corner: IntArray, box: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Slices of a volume, and of a box with its first voxel at ``corner``, that are the same."""
+    start = np.maximum(corner, 0)
+    stop = np.minimum(corner + box, shape)
+    inside = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    held = tuple(slice(int(a), int(b)) for a, b in zip(start - corner, stop - corner, strict=True))
+    return inside, held

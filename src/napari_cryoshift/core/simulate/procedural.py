@@ -14,11 +14,16 @@ import torch
 from napari_cryoshift.core.structures import Structure
 from napari_cryoshift.core.volumes import random_rotations, sample_rotated
 
+from .scattering import GOLD_IN_VACUUM, PROTEIN_IN_LIBRARY
+
 Vector: TypeAlias = npt.NDArray[np.floating[Any]]
 
 _BOX = 48
 _VOXEL = 8.0
 _WIDE_BOX = 84  # holds a sheet that spans a box of 384 Å at any rotation
+_HEIGHT = round(PROTEIN_IN_LIBRARY, 3)
+"""Å/Å³, of what is invented: that of a protein in the library, as the embedding that comes with the
+package has seen it."""
 
 
 def chimeras(structures: Sequence[Structure], count: int, seed: int) -> list[Structure]:
@@ -117,7 +122,7 @@ def distractors(count: int, seed: int) -> list[Structure]:
         if index % 5 == 4:
             axis = _axis(_BOX)
             bead = _blob(axis, np.zeros(3), generator.uniform(20, 45))
-            made.append(_invented(f"bead {index}", bead))
+            made.append(_invented(f"bead {index}", bead * (GOLD_IN_VACUUM / _HEIGHT)))
             continue
         curvature = generator.uniform(0, 1 / 250)
         thickness = generator.uniform(16, 24)
@@ -159,6 +164,6 @@ def _invented(name: str, density: npt.NDArray[np.float32], *, centre: bool = Tru
         mass_kda=float("nan"),
         diameter=2 * _VOXEL * float(np.searchsorted(within, 0.95)),
         source="procedural",
-        density=density,
+        density=density * np.float32(_HEIGHT),
         voxel_size=_VOXEL,
     )

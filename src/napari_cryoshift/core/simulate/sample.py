@@ -9,18 +9,17 @@ import tempfile
 from pathlib import Path
 
 import mrcfile
-import numpy as np
-import pandas as pd
 import platformdirs
 
 from napari_cryoshift import __version__
+from napari_cryoshift.core.formats import ListContext, read_particles, write_particles
 from napari_cryoshift.core.progress import Job
+from napari_cryoshift.core.tomograms import save_volume
 from napari_cryoshift.core.types import Particles, Tomogram
 
 from .tomogram import CrowdedParams, simulate_tomogram
 
 _NAME = "sample"
-_ROTATION = [f"r{row}{column}" for row in range(3) for column in range(3)]
 
 
 def sample_tomogram(params: CrowdedParams | None = None) -> Job[tuple[Tomogram, Particles]]:
@@ -44,8 +43,8 @@ def sample_tomogram(params: CrowdedParams | None = None) -> Job[tuple[Tomogram, 
     version = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     folder = cache_folder() / f"{_NAME}-{version}"
     if not folder.is_dir():
-        tomogram, truth = yield from simulate_tomogram(params)
-        _write(folder, tomogram, truth)
+        simulated = yield from simulate_tomogram(params)
+        _write(folder, simulated.tomogram, simulated.particles)
     return _open(folder, params.voxel_size)
 
 
@@ -60,17 +59,8 @@ def _write(folder: Path, tomogram: Tomogram, truth: Particles) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
     try:
-        with mrcfile.new(partial / f"{_NAME}.mrc") as mrc:
-            mrc.set_data(tomogram.data)
-            mrc.voxel_size = tomogram.voxel_size
-        rotations = np.asarray(truth.orientations).reshape(len(truth), 9)
-        columns = {
-            "id": truth.id,
-            **dict(zip("xyz", truth.positions.T[::-1], strict=True)),
-            "class": truth.label,
-            **dict(zip(_ROTATION, rotations.T, strict=True)),
-        }
-        pd.DataFrame(columns).to_csv(partial / f"{_NAME}.csv", index=False)
+        save_volume(partial / f"{_NAME}.mrc", tomogram.data, tomogram.voxel_size)
+        write_particles(partial / f"{_NAME}.csv", truth, "csv")
         if not folder.is_dir():
             partial.rename(folder)
     finally:
@@ -79,14 +69,8 @@ def _write(folder: Path, tomogram: Tomogram, truth: Particles) -> None:
 
 def _open(folder: Path, voxel_size: float) -> tuple[Tomogram, Particles]:
     path = folder / f"{_NAME}.mrc"
-    table = pd.read_csv(folder / f"{_NAME}.csv")
-    truth = Particles.at(
-        table[["z", "y", "x"]].to_numpy(),
-        id=table["id"].to_numpy(),
-        label=table["class"].to_numpy(dtype=object),
-        orientations=table[_ROTATION].to_numpy().reshape(-1, 3, 3),
-        tomogram=_NAME,
-        source="simulated",
+    truth = read_particles(
+        folder / f"{_NAME}.csv", "csv", context=ListContext(tomogram=_NAME), as_label=True
     )
     data = mrcfile.mmap(path, mode="r").data
     return Tomogram(data, voxel_size, name=_NAME, dark=True, path=path), truth

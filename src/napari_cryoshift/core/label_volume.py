@@ -1,0 +1,65 @@
+"""Label volumes: which particle, or class, a voxel of a tomogram belongs to."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import numpy.typing as npt
+
+from .files import replacing
+from .headers import read_header
+from .types import Tomogram
+
+
+def write_label_volume(path: Path | str, labels: npt.ArrayLike, like: Tomogram) -> None:
+    """Write labels as an MRC file of 16-bit integers that overlays its tomogram everywhere.
+
+    Voxel size, origin and nstart are those of the tomogram's file, for some programs place volumes
+    by them; a voxel size that a person corrected is written as corrected.
+
+    Parameters
+    ----------
+    path
+        Ends in .mrc, or in .mrc.gz to pack it. It is written whole or not at all.
+    labels
+        (z, y, x) whole numbers; 0 is nothing.
+    like
+        The tomogram.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not the tomogram's, or a label is not whole or does not fit into 16 bits.
+    OSError
+        If it cannot be written; a file that was there before is unchanged.
+    """
+    given = np.asarray(labels)
+    if given.shape != like.shape:
+        ours, theirs = (" × ".join(map(str, shape[::-1])) for shape in (given.shape, like.shape))
+        raise ValueError(
+            f"the labels have {ours} voxels but {like.name} has {theirs} (x, y, z); "
+            "make them on that tomogram"
+        )
+    limits = np.iinfo(np.int16)
+    low, high = given.min(), given.max()
+    if not limits.min <= low <= high <= limits.max:
+        raise ValueError(
+            f"the labels go from {low} to {high}, but 16 bits hold {limits.min} to {limits.max}; "
+            "number them anew"
+        )
+    volume = given.astype(np.int16)
+    if given.dtype.kind not in "iub" and (volume != given).any():
+        raise ValueError(f"the labels hold {given[volume != given][0]:g}; give whole numbers")
+    header = None if like.path is None else read_header(like.path)
+    sizes = (like.voxel_size,) * 3
+    if header is not None and math.isclose(header.voxel_size, like.voxel_size, rel_tol=1e-3):
+        sizes = header.voxel_sizes  # which may differ between the axes
+    with replacing(path) as scratch:
+        mrcfile.write(scratch, volume, voxel_size=sizes[::-1])
+        if header is not None:
+            with mrcfile.open(scratch, "r+") as file:
+                file.header.origin = header.origin[::-1]
+                file.nstart = header.start[::-1]

@@ -1,0 +1,28 @@
+"""Comparing volumes and tomograms with structures, in all orientations."""
+
+from .correlate import Fit, MatchParams, align, matched_filter, standard_scores
+from .grids import rotation_grid, shift_grid
+from .optics import BandParams, OpticsParams
+from .particles import PER_DETAIL, box_for, match_particles, moved
+from .templates import Band, Template
+from .tomogram import TemplateMatchingParams, match_tomogram
+
+__all__ = [
+    "PER_DETAIL",
+    "Band",
+    "BandParams",
+    "Fit",
+    "MatchParams",
+    "OpticsParams",
+    "Template",
+    "TemplateMatchingParams",
+    "align",
+    "box_for",
+    "match_particles",
+    "match_tomogram",
+    "matched_filter",
+    "moved",
+    "rotation_grid",
+    "shift_grid",
+    "standard_scores",
+]

@@ -1,0 +1,73 @@
+"""How a tomogram was taken, as far as comparing with a structure needs it."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from napari_cryoshift.core.params import Params
+from napari_cryoshift.core.simulate import imaging
+
+
+class BandParams(Params):
+    """Which frequencies of a tomogram are compared."""
+
+    resolution: float = Field(
+        40.0, gt=0, le=500, title="Resolution", description="Finest detail that is compared, Å."
+    )
+    missing_wedge: float = Field(
+        30.0,
+        ge=0,
+        lt=90,
+        title="Missing wedge",
+        description="Half angle in degrees; 30 is a tilt range of 120°.",
+    )
+    tilt_centre: float = Field(
+        0.0, gt=-60, lt=60, title="Middle of the tilt range", description="Degrees."
+    )
+
+
+class OpticsParams(BandParams):
+    """What the microscope let through, which a template has to go through too."""
+
+    defocus: float = Field(
+        0.0,
+        ge=-20,
+        le=0,
+        title="Defocus",
+        description="µm, negative is underfocus; 0 where the contrast transfer was corrected.",
+    )
+    cs: float = Field(2.7, ge=0, le=10, title="Spherical aberration", description="mm.")
+    voltage: float = Field(300.0, gt=0, le=2000, title="Voltage", description="kV.")
+    amplitude_contrast: float = Field(
+        0.07, ge=0, lt=1, title="Amplitude contrast", description="Fraction."
+    )
+    envelope: float = Field(
+        60.0,
+        ge=0,
+        le=500,
+        title="Envelope",
+        description="Å at which the contrast transfer has fallen to 1/e; 0 for none.",
+    )
+
+    def transfer(self, k: Tensor, defocus: Tensor | float | None = None) -> Tensor:
+        """CTF with its envelope.
+
+        Parameters
+        ----------
+        k
+            Spatial frequency, 1/Å.
+        defocus
+            µm, in place of that of the parameters; broadcasts against ``k``.
+        """
+        passed = imaging.envelope(k, self.envelope)
+        underfocus = torch.as_tensor(self.defocus if defocus is None else defocus).to(k)
+        contrast = imaging.ctf(
+            k,
+            underfocus,
+            cs=self.cs,
+            voltage=self.voltage,
+            amplitude_contrast=self.amplitude_contrast,
+        )
+        return passed * torch.where(underfocus == 0, torch.ones_like(contrast), contrast)

@@ -1,0 +1,28 @@
+import numpy as np
+import torch
+
+from napari_cryoshift.core.augment import half_turns
+
+
+def test_a_half_turn_maps_every_frequency_of_the_missing_wedge_on_the_wedge():
+    """Axes z, y, x; tilt axis y: what is missing lies near the z axis, symmetric to both planes."""
+    side = 15
+    z, _, x = np.meshgrid(*[np.arange(side) - side // 2] * 3, indexing="ij")
+    wedge = torch.from_numpy((np.abs(x) <= 0.5 * np.abs(z)).astype(np.float32))
+    turned = half_turns(wedge.expand(20, -1, -1, -1), np.random.default_rng(0))
+    assert (turned == wedge).all()
+
+
+def test_a_volume_is_turned_not_mirrored_and_all_four_come():
+    """A helix-like triple of voxels keeps its handedness: its determinant."""
+    offsets = np.array([[1, 2, 3], [2, -1, 1], [3, 1, -2]])
+    volume = torch.zeros(9, 9, 9)
+    for value, (z, y, x) in enumerate(offsets, 1):
+        volume[4 + z, 4 + y, 4 + x] = value
+    turned = half_turns(volume.expand(100, -1, -1, -1), np.random.default_rng(0))
+    seen = set()
+    for one in turned:
+        where = np.array([np.argwhere(one.numpy() == value)[0] - 4 for value in (1, 2, 3)])
+        assert np.linalg.det(where) == np.linalg.det(offsets)
+        seen.add(tuple(where[0]))
+    assert len(seen) == 4
