@@ -202,7 +202,8 @@ def test_an_id_is_never_given_to_another_particle(project, folder):
 
 def test_the_titles_are_what_a_person_would_say(project):
     (one,) = project.add("tomo_1", [1, 2, 3])
-    many = project.add("tomo_1", picks(1482).positions, source="import")
+    project.import_lists({"tomo_1": picks(1482)})
+    many = project.particles("tomo_1").id[1:]
     project.label(one, "ribosome")
     project.label(many[:12], "ribosome")
     project.label(one, "")
@@ -707,3 +708,40 @@ def test_a_folder_that_may_not_be_written_to_is_said(tmp_path):
             Project.open(closed / "project")
     finally:
         os.seteuid(person)
+
+
+def test_lists_of_several_tomograms_are_one_step_of_undo(project):
+    names = [record.name for record in project.tomograms()]
+    first = names[0]
+    second = Tomogram(np.zeros((20, 30, 40), dtype=np.int8), 10.0, "second")
+    project.add_tomogram(second)
+    before = len(project.particles(first)), [one.name for one in project.classes()]
+    project.import_lists(
+        {
+            first: Particles.at([[1, 2, 3], [4, 5, 6]], label=["new kind", ""], score=[2.0, 1.0]),
+            "second": Particles.at([[7, 8, 9]], label="another"),
+        }
+    )
+    rows = project.particles("second")
+    assert rows.label.tolist() == ["another"]
+    assert rows.source.tolist() == ["import"]
+    assert project.particles(first).label.tolist()[-2:] == ["new kind", ""]
+    assert len(set(project.particles(first).id) | set(rows.id)) == before[0] + 3
+    assert project.undo_title == "import 3 particles"
+    project.undo()
+    after = len(project.particles(first)), [one.name for one in project.classes()]
+    assert after == before
+    assert len(project.particles("second")) == 0
+
+
+def test_a_list_that_cannot_be_imported_changes_nothing(project):
+    first = project.tomograms()[0].name
+    before = [one.name for one in project.classes()]
+    lists = {
+        first: Particles.at([[1, 2, 3]], label="new kind"),
+        "nowhere": Particles.at([[1, 1, 1]]),
+    }
+    with pytest.raises(ValueError, match="nowhere"):
+        project.import_lists(lists)
+    assert [one.name for one in project.classes()] == before
+    assert project.undo_title != "import 2 particles"

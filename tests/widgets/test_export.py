@@ -25,7 +25,9 @@ def panel(make_napari_viewer, blobs):
     session = made.session
     session.embed = lambda: None
     session.open_tomogram(blobs[0])
-    session.import_particles(blobs[1])
+    session.project.import_lists({session.tomogram.name: blobs[1]})
+    session.read_classes()
+    session.take(session.project.particles(session.tomogram.name))
     return made
 
 

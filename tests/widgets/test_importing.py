@@ -201,6 +201,9 @@ def test_classes_become_labels_and_new_classes_are_named_first(panel, blobs, wri
     assert [one.name for one in panel.session.classes] == ["ball", "ring", "rod", "other"]
     panel.session.undo()
     assert len(panel.session.particles) == 0
+    assert [one.name for one in panel.session.classes] == ["ball", "other"]
+    panel.session.redo()
+    np.testing.assert_array_equal(panel.session.particles.label, blobs[1].label)
 
 
 def test_a_list_of_one_class_is_given_its_name(panel, blobs, write, idle, qtbot):

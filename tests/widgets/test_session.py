@@ -42,6 +42,12 @@ def test_a_label_is_on_the_disk_when_the_call_returns(session):
     assert on_disk(session).label.tolist() == ["", "ribosome", ""]
 
 
+def import_list(session, particles):
+    session.project.import_lists({session.tomogram.name: particles})
+    session.read_classes()
+    session.take(session.project.particles(session.tomogram.name))
+
+
 def test_each_step_can_be_undone_and_done_again(session):
     particle = int(session.particles.id[0])
     steps = [
@@ -52,7 +58,7 @@ def test_each_step_can_be_undone_and_done_again(session):
         lambda: session.add_class("proteasome"),
         lambda: session.rename_class("ribosome", "80S"),
         lambda: session.remove_class("80S"),
-        lambda: session.import_particles(Particles.at([[1, 2, 3]], label="membrane")),
+        lambda: import_list(session, Particles.at([[1, 2, 3]], label="membrane")),
     ]
 
     def state():

@@ -306,14 +306,13 @@ class Importer(QWidget):
 
         def done(table: Particles) -> None:
             if self.session.tomogram is not None and self.session.tomogram.name == opened:
+                self.session.read_classes()
                 self.session.take(table)
             count = sum(len(rows) for rows in listing.inside.values())
             self.imported.emit(f"{count:,} particles were imported from {listing.path.name}.")
             self.close_list()
 
         try:
-            for name in self._new_classes(listing):
-                self.session.add_class(name)
             job = import_listing(listing, project, opened, label=label)
             self.session.work.run(job, "Importing", done=done)
         except (ValueError, OSError) as error:

@@ -144,7 +144,7 @@ def read_listing(
 def import_listing(
     listing: Listing, project: Project, opened: str, *, label: str | None
 ) -> Job[Particles]:
-    """Add what lies inside the tomograms to a project.
+    """Add what lies inside the tomograms to a project, in one step of undo.
 
     Parameters
     ----------
@@ -162,17 +162,18 @@ def import_listing(
     Particles
         The table of the tomogram that is open.
     """
-    for done, (name, rows) in enumerate(listing.inside.items()):
-        yield Progress(f"importing into {name}", done, len(listing.inside))
-        if len(rows):
-            project.add(
-                name,
-                rows.positions,
-                label=spoken_class(rows) if label is None else label,
-                source="import",
-                score=rows.score,
-                orientations=rows.orientations,
+    yield Progress("importing", 0, 1)
+    project.import_lists(
+        {
+            name: rows.replace(
+                label=spoken_class(rows)
+                if label is None
+                else np.full(len(rows), label, dtype=object)
             )
+            for name, rows in listing.inside.items()
+            if len(rows)
+        }
+    )
     return project.particles(opened)
 
 

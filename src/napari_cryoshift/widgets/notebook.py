@@ -159,22 +159,6 @@ class Notebook:
         self._read()
         return int(particle)
 
-    def import_particles(self, particles: Particles) -> None:
-        """Add the particles of a list; classes that are new to the project are made."""
-        project, tomogram = self._opened()
-        known = {one.name for one in self.classes}
-        for name in sorted(set(particles.label) - known - {""}):
-            project.add_class(name)
-        project.add(
-            tomogram.name,
-            particles.positions,
-            label=particles.label,
-            source="import",
-            score=particles.score,
-            orientations=particles.orientations,
-        )
-        self._read_all()
-
     def move(self, particle: int, position: npt.ArrayLike) -> None:
         """Put a particle at zyx voxels."""
         self._opened()[0].move(particle, position)
@@ -210,6 +194,13 @@ class Notebook:
         self._opened()[0].redo()
         self._read_all()
 
+    def read_classes(self) -> None:
+        """Read the classes of the project again, and tell everyone if they are others."""
+        classes = self._opened()[0].classes()
+        if classes != self.classes:  # all points are drawn anew for it
+            self.classes = classes
+            self.classes_changed.emit()
+
     # --- inside ---
 
     def _opened(self) -> tuple[Project, Tomogram]:
@@ -229,8 +220,5 @@ class Notebook:
 
     def _read_all(self) -> None:
         """Read the classes, too: a step of undo may concern either."""
-        classes = self._opened()[0].classes()
-        if classes != self.classes:  # all points are drawn anew for it
-            self.classes = classes
-            self.classes_changed.emit()
+        self.read_classes()
         self._read()

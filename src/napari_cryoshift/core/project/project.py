@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -252,7 +252,7 @@ class Project:
         label
             A class for all, or one a particle; "" for none.
         source
-            How they came to be: "click", "import".
+            How they came to be: "click", …
         score
             (n,), higher is better.
         orientations
@@ -269,7 +269,6 @@ class Project:
             column has another length.
         """
         zyx = _positions(positions)
-        verb = "import" if source == "import" else "add"
         with self._database.write() as connection:
             rows = Particles.at(
                 zyx,
@@ -279,9 +278,33 @@ class Project:
                 score=np.nan if score is None else score,
                 orientations=orientations,
             )
-            with action_log.action(connection, f"{verb} {_these(rows.id)}"):
+            with action_log.action(connection, f"add {_these(rows.id)}"):
                 particle_table.insert(connection, tomogram, rows)
         return rows.id
+
+    def import_lists(self, lists: Mapping[str, Particles]) -> None:
+        """Add the particles of lists, and the classes that they need, as one action.
+
+        Parameters
+        ----------
+        lists
+            A table a tomogram, by its name; their ids are given anew.
+
+        Raises
+        ------
+        ValueError
+            If a tomogram is unknown, or a position lies outside its own.
+        """
+        wanted = {name for rows in lists.values() for name in rows.label if name}
+        title = f"import {_count(sum(map(len, lists.values())))}"
+        with self._action(title) as connection:
+            known = {one.name for one in class_table.read(connection)}
+            for name in sorted(wanted - known):
+                class_table.add(connection, name, None)
+            for tomogram, rows in lists.items():
+                ids = particle_table.next_ids(connection, len(rows))
+                source = np.full(len(rows), "import", dtype=object)
+                particle_table.insert(connection, tomogram, rows.replace(id=ids, source=source))
 
     def label(self, ids: npt.ArrayLike, name: str) -> None:
         """Say what particles are.
