@@ -50,6 +50,16 @@ def test_a_stored_set_is_made_again_to_the_bit(tmp_path, name, route):
     assert first.voxel_size == 20
 
 
+def test_volumes_that_were_not_standardised_are_stored_as_they_are(tmp_path):
+    imaging = SET.imaging.model_copy(update={"standardise": False})
+    raw = SET.model_copy(update={"imaging": imaging})
+    finish(store_subtomograms(tmp_path / "raw.zarr", raw))
+    volumes = read_set(tmp_path / "raw.zarr")[:]
+    assert torch.equal(volumes, simulate_source(raw)[:])
+    assert volumes.std((1, 2, 3)).std() > 0.1 * volumes.std((1, 2, 3)).mean()
+    assert "standard deviation" not in (tmp_path / "raw.zarr" / "zarr.json").read_text()
+
+
 def test_a_stored_set_says_how_it_was_made(tmp_path):
     finish(store_subtomograms(tmp_path / "set.zarr", SET))
     record = read_metadata(tmp_path / "set.zarr")

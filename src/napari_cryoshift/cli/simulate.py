@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import numpy as np
 from tyro.conf import Positional, arg
 
+from napari_cryoshift.core.sets import read_set
 from napari_cryoshift.core.simulate.leak import variance_leak
 from napari_cryoshift.core.simulate.settings import PAPERS, ImagingParams
-from napari_cryoshift.core.simulate.source import SourceParams, simulate_source
+from napari_cryoshift.core.simulate.source import SourceParams
 from napari_cryoshift.core.simulate.stored import (
     simulate_again,
     store_subtomograms,
@@ -56,7 +57,7 @@ class SimulateSubtomograms(Command):
         """Write the set and the table, and say whether variances give the classes away."""
         source = self.source.model_copy(update={"imaging": self._imaging()})
         count = self.finish(store_subtomograms(self.out, source, self.device))
-        volumes = simulate_source(source, self.device)
+        volumes = read_set(self.out)
         print(f"{count} volumes of {len(volumes.classes)} classes in {self.out}")
         print(f"what is in each: {truth_of(self.out)}")
         if len(volumes.classes) > 1 and source.per_class > 1:

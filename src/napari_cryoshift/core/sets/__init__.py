@@ -68,8 +68,8 @@ def read_set(
     Returns
     -------
     Subtomograms
-        Protein positive, mean 0 and standard deviation 1 each; sets of ours to the last bit as
-        they were written.
+        Protein positive, mean 0 and standard deviation 1 each; but sets of ours to the last bit
+        as they were written, which for simulated ones may be without either.
 
     Raises
     ------

@@ -30,7 +30,7 @@ class Card(BaseModel):
         Names, in the order of the labels.
     voxel_size
         Å.
-    axes, protein, scaling
+    axes, protein
         The convention of the volumes.
     metadata
         How the set was made: every parameter and seed.
@@ -43,7 +43,6 @@ class Card(BaseModel):
     voxel_size: PositiveFloat
     axes: Literal["zyx"] = "zyx"
     protein: Literal["positive"] = "positive"
-    scaling: Literal["mean 0, standard deviation 1"] = "mean 0, standard deviation 1"
     metadata: dict[str, Any]
 
     @classmethod

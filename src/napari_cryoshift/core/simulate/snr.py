@@ -43,12 +43,10 @@ def power_per_nominal(filters: Filters) -> Tensor:
     )
 
 
-def both_ratios(params: ImagingParams, drawn: Drawn, filters: Filters) -> tuple[Tensor, Tensor]:
-    """Return the drawn ratios of a batch as power ratios and as nominal ones, (b,) each."""
-    ratio, factor = drawn.snr.reshape(-1), power_per_nominal(filters)
-    if params.snr_convention == "nominal":
-        return ratio * factor, ratio
-    return ratio, ratio / factor
+def power_ratio(params: ImagingParams, drawn: Drawn, filters: Filters) -> Tensor:
+    """Return the drawn ratios of a batch, (b,), in whichever convention, as power ratios."""
+    ratio = drawn.snr.reshape(-1)
+    return ratio * power_per_nominal(filters) if params.snr_convention == "nominal" else ratio
 
 
 def mix(signal: Tensor, noise: Tensor, ratio: Tensor, variance: Tensor | None = None) -> Tensor:

@@ -18,7 +18,14 @@ from napari_cryoshift.core.volumes import standardise
 from . import fourier, imaging, tilts
 from .layout import Template, lay_out, place
 from .settings import ImagingParams, draw
-from .snr import both_ratios, mean_particle, mean_power, mean_variance, mix
+from .snr import (
+    mean_particle,
+    mean_power,
+    mean_variance,
+    mix,
+    power_per_nominal,
+    power_ratio,
+)
 
 _AT_ONCE = 2**23
 """Voxels whose filters are in memory together where only their figures are asked for."""
@@ -117,7 +124,8 @@ def subtomogram_truth(
         layout = lay_out(radii, some // per_class, params, generators)
         own = np.flatnonzero(np.diff(layout.box, prepend=-1))
         drawn = draw(params, generators)
-        power, nominal = both_ratios(params, drawn, fourier.filters(params, drawn.shared()))
+        filters = fourier.filters(params, drawn.shared())
+        ratio = power_ratio(params, drawn, filters)
         shifts = layout.shifts[own] * params.voxel_size
         columns = {
             "class": np.array(names, dtype=object)[some // per_class],
@@ -127,8 +135,8 @@ def subtomogram_truth(
                 for i in range(3)
                 for j in range(3)
             },
-            "snr_power": power.numpy(),
-            "snr_nominal": nominal.numpy(),
+            "snr_power": ratio.numpy(),
+            "snr_nominal": (ratio / power_per_nominal(filters)).numpy(),
             **{name: values.reshape(-1).numpy() for name, values in drawn.named() if name != "snr"},
         }
         tables.append(pd.DataFrame(columns))
@@ -174,8 +182,7 @@ def image(
             # What tilts leave of a particle is no filter that is known beforehand.
             mean = mean_particle(power).expand_as(clean)
             stated_for = imaging.variance(tilts.expose(mean, seeds, drawn, params)[0], params.box)
-    ratio, _ = both_ratios(params, drawn, filters)
-    mixed = mix(signal, noise, ratio, stated_for)
+    mixed = mix(signal, noise, power_ratio(params, drawn, filters), stated_for)
     noisy: Tensor = torch.fft.irfftn(mixed, s=clean.shape[1:], dim=(-3, -2, -1))
     return noisy
 
