@@ -13,21 +13,39 @@ from pathlib import Path
 import napari
 import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
+from qtpy.QtGui import QPainter, QPixmap
 from scipy.spatial import cKDTree
 
 from napari_cryoshift.core.formats import ListContext, write_particles
+from napari_cryoshift.core.methods.cryoshift_data import KNOWN_SOURCE
+from napari_cryoshift.core.methods.cryoshift_params import (
+    CryoShiftParams,
+    DiscriminatorParams,
+    StepZeroParams,
+)
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.simulate.sample import sample_tomogram
 from napari_cryoshift.core.types import OTHER, Particles
 from napari_cryoshift.core.workflows import SourceParams
 from napari_cryoshift.widgets.annotate import AnnotatePanels
+from napari_cryoshift.widgets.panel import Folded
 from napari_cryoshift.widgets.session import Session, session_of
 from napari_cryoshift.widgets.simulate import SimulatePanel
+from napari_cryoshift.widgets.train import TrainPanel
 
 IMAGES = Path(__file__).parent / "images"
 KINDS = ("80S ribosome (human)", "20S proteasome (Thermoplasma acidophilum)", "ferritin (human)")
 NAMES = ("ribosome", "proteasome", "ferritin")
+STRUCTURES = ("4v6x", "3j9i", "2fha")
 SHOTS = 6
+SHORT = CryoShiftParams(
+    step_zero=StepZeroParams(epochs=15),
+    discriminator=DiscriminatorParams(pretraining=30),
+    iterations=20,
+    epochs=4,
+    batch=8,
+)
+"""Minutes instead of half an hour: the pictures show what there is to see, not how good it is."""
 
 
 def wait(milliseconds: int = 400) -> None:
@@ -52,6 +70,39 @@ def true_kinds(session: Session, truth: Particles) -> np.ndarray:
     kinds = np.array([names.get(kind, OTHER) for kind in truth.label], dtype=object)[nearest]
     # Particles of other kinds, and what is no particle, are both "other" here.
     return np.where(away < 8, kinds, OTHER)
+
+
+def take_judging(session: Session, training: TrainPanel) -> None:
+    """Adapt to the sample, briefly, and take the three sections that judge it."""
+    training._cards["cryoshift"].radio.setChecked(True)
+    training._sources.tick(STRUCTURES)
+    training._simulation.set_params(KNOWN_SOURCE.model_copy(update={"per_class": 200}))
+    training._forms["cryoshift"].set_params(SHORT)
+    training.start()
+    wait_for(session)
+    judging, pictures = training._judging, []
+    judging.show_examples()
+    wait_for(session)
+    judging.draw_map()
+    wait_for(session)
+    judging._colour.setCurrentIndex(1)
+    right, examples, plane = judging.findChildren(Folded)
+    for unfolded in ((right, plane), (examples,)):
+        for fold in unfolded:
+            fold.toggle()
+        wait(1000)
+        pictures.append(judging.grab())
+        for fold in unfolded:
+            fold.toggle()
+    height = max(picture.height() for picture in pictures)
+    both = QPixmap(sum(picture.width() for picture in pictures), height)
+    both.fill(judging.palette().window().color())
+    painter, left = QPainter(both), 0
+    for picture in pictures:
+        painter.drawPixmap(left, 0, picture)
+        left += picture.width()
+    painter.end()
+    both.save(str(IMAGES / "12-judging.png"))
 
 
 def main() -> None:
@@ -112,6 +163,8 @@ def main() -> None:
         context = ListContext.of(session.tomogram)
         write_particles(listed, truth, "relion5", context=context)
         show("Open", "10-import", lambda: opening.import_list(listed))
+    panels.setCurrentWidget(training)
+    take_judging(session, training)
     viewer.close()
     viewer = napari.Viewer(show=False, show_welcome_screen=False)
     viewer.window.add_dock_widget(SimulatePanel(viewer), name="Simulate", area="right")

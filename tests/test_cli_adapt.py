@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from safetensors.torch import load_file
 
 from napari_cryoshift.cli import main
@@ -257,6 +258,7 @@ BROKEN = {
         "named.csv names none of the classes TRiC/CCT",
     ),
     "wrong ending": ([*STRUCTURES, "--predictions", "{here}/p.star"], "does not end in .csv"),
+    "a picture of another kind": ([*STRUCTURES, "--warps", "{here}/w.pdf"], "not end in .png"),
     "over the picks": ([*STRUCTURES, "--predictions", "{home}/picks.csv"], "would be lost"),
     "one file for both": (
         [*STRUCTURES, "--resume", "{here}/new.safetensors"],
@@ -294,3 +296,38 @@ def test_no_picks_is_one_sentence(home, tmp_path, capsys):
     ]
     assert main([*words, *STRUCTURES]) == 2
     assert "; " in capsys.readouterr().err
+
+
+# --- pictures, and lists that come with classes ---
+
+
+def test_pictures_and_a_table_for_a_list_with_classes(home, adapted, tmp_path, capsys):
+    pytest.importorskip("openTSNE")
+    named = [f"{row['x']},{row['y']},{row['z']},{row['class']}" for row in rows(home / "tomo.csv")]
+    listed = table(tmp_path / "named.csv", "x,y,z,class", *named)
+    words = adapt(home, tmp_path / "a.safetensors", *STRUCTURES)
+    words[2] = listed
+    words += ["--warps", f"{tmp_path}/warps.png", "--tsne", f"{tmp_path}/map.png", "--quiet"]
+    assert main([*words, "--predictions", f"{tmp_path}/p.csv"]) == 0
+    said = capsys.readouterr().out
+
+    found = {(row["x"], row["y"], row["z"]): row["class"] for row in rows(tmp_path / "p.csv")}
+    true = [row["class"] for row in rows(home / "tomo.csv")]
+    right = np.mean([name == given for name, given in zip(found.values(), true, strict=True)])
+    assert "beside the classes of 12 picks in named.csv, of which nothing was learnt: " in said
+    assert f"accuracy {right:.4f}" in said
+    for name in NAMES:
+        (line,) = [line for line in said.splitlines() if line.startswith(f"{name} ")]
+        assert line.split()[-1] == "6"
+    weighted = next(line for line in said.splitlines() if line.startswith("weighted mean"))
+    assert float(weighted.split()[3]) == pytest.approx(right, abs=1e-4)  # recall, weighted
+
+    for name in ("warps", "map"):
+        picture = imread(tmp_path / f"{name}.png")
+        assert min(picture.shape[:2]) > 200
+        assert picture[..., :3].std() > 0.05  # something is in it
+    assert said.count("mixing of simulated particles and picks") == 2
+    files = {"named.csv", "p.csv", "a.safetensors", "warps.png", "map.png"}
+    assert {file.name for file in tmp_path.iterdir()} == files
+    without, given = load_file(adapted[0]), load_file(tmp_path / "a.safetensors")
+    assert all((without[name] == given[name]).all() for name in without)  # nothing was learnt

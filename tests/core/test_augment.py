@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from napari_cryoshift.core.augment import half_turns
+from napari_cryoshift.core.augment import every_half_turn, half_turns
 
 
 def test_a_half_turn_maps_every_frequency_of_the_missing_wedge_on_the_wedge():
@@ -26,3 +26,11 @@ def test_a_volume_is_turned_not_mirrored_and_all_four_come():
         assert np.linalg.det(where) == np.linalg.det(offsets)
         seen.add(tuple(where[0]))
     assert len(seen) == 4
+
+
+def test_the_central_voxel_stays_whether_the_side_is_even_or_odd():
+    for side in (8, 9):
+        volume = torch.zeros(side, side, side)
+        volume[(side // 2,) * 3] = 1
+        assert (half_turns(volume.expand(40, -1, -1, -1), np.random.default_rng(0)) == volume).all()
+        assert (every_half_turn(volume[None]) == volume).all()

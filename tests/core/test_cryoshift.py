@@ -25,9 +25,10 @@ TINY = {
     "step_zero": {"width": 6, "epochs": 2, "batch": 6},
     "warp": {"filters": 2},
     "discriminator": {"pretraining": 2},
-    "adaptation": {"reversal": 100.0, "ramp": False},
+    "adaptation": {"reversal": 100.0, "ramp": False, "information": 0.0},
     "iterations": 2,
     "epochs": 2,
+    "augment": False,
 }
 
 
@@ -255,6 +256,24 @@ def test_a_reversal_that_sets_in_gently_begins_with_none():
         torch.testing.assert_close(found, -2 * ramp * own, rtol=1e-3, atol=1e-6)
 
 
+def test_information_is_that_of_the_real_volumes_and_sets_in_gently():
+    """Mean prediction's entropy less the mean entropy of predictions, by hand."""
+    step = Step(adaptation={"weighting": "none", "information": 3.0, "ramp": True})
+    warped = step.warper(step.simulated).detach()
+    logits = step.network.classifier(
+        own_features(step, torch.cat([step.simulated, warped, step.real]))
+    )
+    p = logits[2 * B :].softmax(1)
+    entropies = -(p * p.log()).sum(1)
+    information = -(p.mean(0) * p.mean(0).log()).sum() - entropies.mean()
+    terms = step.losses(0.1)
+    torch.testing.assert_close(terms["information"], information)
+    ramp = 2 / (1 + np.exp(-1)) - 1
+    others = 10 * terms["task loss"] + 10 * terms["discriminator loss"]
+    torch.testing.assert_close(terms["loss"], others - 3 * ramp * information)
+    assert (step.gradients(terms["information"])["warper"] == 0).all()
+
+
 def test_against_the_task_warping_makes_volumes_harder_to_classify():
     """The first row of table 2, DeceptionNet."""
     step = Step(warp={"against": "task"}, adaptation={"weighting": "none"})
@@ -276,6 +295,7 @@ ABLATIONS = {
     "warp": ({}, "none", {"task loss", "discriminator loss"}),
     "against the task": ({"against": "task"}, "none", {"task loss"}),
     "adaptation only": ({"noise": 0, "distortion": 0}, "loss", {"task loss", "feature loss"}),
+    "information only": ({"noise": 0, "distortion": 0}, "none", {"task loss", "information"}),
     "mada": ({}, "features", {"task loss", "discriminator loss", "feature loss"}),
     "all": ({}, "loss", {"task loss", "discriminator loss", "feature loss"}),
 }
@@ -284,15 +304,40 @@ ABLATIONS = {
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_ablation_of_tables_2_and_3_runs(name, data):
     warp, weighting, expected = ABLATIONS[name]
-    method = CryoShift(params(warp=warp, adaptation={"weighting": weighting}), 16)
+    adaptation = {"weighting": weighting, "information": float("information" in expected)}
+    method = CryoShift(params(warp=warp, adaptation=adaptation), 16)
     reports = list(method.fit(data))
     phases = list(dict.fromkeys(r.phase for r in reports))
     last = {key for r in reports if r.phase == phases[-1] for key in r.metrics}
     assert ("adapting to the target" in phases) == (name != "step zero")
     assert ("learning to tell simulated from real" in phases) == ("discriminator loss" in expected)
     assert expected <= last
-    assert not {"discriminator loss", "feature loss"} & (last - expected)
+    assert not {"discriminator loss", "feature loss", "information"} & (last - expected)
     assert method.predict(data.target[:4]).shape == (4, K)
+
+
+def test_what_knows_the_source_is_adapted_without_learning_it_anew(data):
+    """To the same weights as in one go; and once more, to another target."""
+    whole = CryoShift(params(), 16)
+    finish(whole.fit(data))
+    step_zero = CryoShift(
+        params(warp={"noise": 0, "distortion": 0}, adaptation={"weighting": "none"}), 16
+    )
+    finish(step_zero.fit(data))
+    method = CryoShift(params(), 16, data.source.classes)
+    method.network.load_state_dict(step_zero.network.state_dict())
+    finish(method.adapt(data))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, method.state_dict()[name]), name
+    others = TrainingData(source=data.source, target=data.target.take(np.arange(12)))
+    phases = {report.phase for report in method.adapt(others)}
+    assert phases == {"learning to tell simulated from real", "adapting to the target"}
+
+
+def test_other_classes_than_those_learnt_are_refused(data):
+    method = CryoShift(params(), 16, ("a", "b"))
+    with pytest.raises(ValueError, match="has the classes a, b, c but what was learnt are a, b; g"):
+        finish(method.adapt(data))
 
 
 def test_no_label_of_the_target_is_looked_at(data):
@@ -468,3 +513,5 @@ def test_the_parameters_of_the_paper_are_those_of_section_2_7():
     rates = (PAPER.learning_rate, PAPER.warp.learning_rate, PAPER.discriminator.learning_rate)
     assert rates == (1e-5, 5e-3, 1e-6)
     assert PAPER.adaptation.learning_rate == 1e-5
+    assert (PAPER.warp.filters, PAPER.discriminator.filters) == (64, 64)
+    assert PAPER.adaptation.information == 0

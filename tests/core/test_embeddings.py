@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from napari_cryoshift.core.checkpoint import Checkpoint
-from napari_cryoshift.core.embeddings import embed, fingerprint
+from napari_cryoshift.core.embeddings import embed, fingerprint, predict
 from napari_cryoshift.core.methods import METHODS
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.types import Particles, Tomogram
@@ -137,3 +137,20 @@ def test_stopping_in_the_first_batch_is_no_error_of_the_cache(
     with pytest.raises(KeyboardInterrupt):
         finish(embed(tomogram, particles, checkpoint, tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_model_with_classes_of_its_own_predicts_without_a_label(tomogram, particles, tmp_path):
+    cryoshift = METHODS["cryoshift"]
+    params = cryoshift.params_type(step_zero={"width": 4}, warp={"filters": 2})
+    checkpoint = Checkpoint.of(cryoshift(params, 8, ("a", "b", "c")), 12.0, {})
+    said = finish(predict(tomogram, particles, checkpoint, tmp_path))
+    volumes = crop(tomogram, particles, box=8, voxel_size=12.0)
+    rows = [0, 77, 149]
+    np.testing.assert_allclose(said[rows], checkpoint.build().predict(volumes[rows]), atol=1e-5)
+    np.testing.assert_allclose(said.sum(1), 1, atol=1e-5)
+    # Kept beside the embeddings, and not taken for them.
+    vectors = finish(embed(tomogram, particles, checkpoint, tmp_path))
+    assert vectors.shape[1] != said.shape[1]
+    np.testing.assert_array_equal(
+        finish(predict(tomogram, particles.take(rows), checkpoint, tmp_path)), said[rows]
+    )

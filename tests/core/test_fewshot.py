@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_cryoshift.core.fewshot import FewShotParams, fit_head, with_score
-from napari_cryoshift.core.types import OTHER, Particles
+from napari_cryoshift.core.fewshot import FewShotParams, fit_head, horizon
+from napari_cryoshift.core.types import OTHER
 
 CLASSES = ("ribosome", "proteasome", OTHER)
 RULE = FewShotParams(shrinkage=1.0, reach=1.5)
@@ -33,7 +33,8 @@ def by_hand(embeddings, labels, query, *, shrinkage, reach):
             prototype = x[rest].sum(0) / (rest.sum() + shrinkage)
             left_out[i, c] = ((x[i] - prototype) ** 2).sum()
     own = left_out[np.arange(len(x)), y.astype(int)]
-    spread = own[y < len(classes) - 1].mean()
+    members = own[y < len(classes) - 1]
+    spread = members.mean()
 
     def surprise(temperature):
         p = np.exp(-left_out / temperature)
@@ -41,7 +42,7 @@ def by_hand(embeddings, labels, query, *, shrinkage, reach):
 
     temperature = min(spread * np.array([0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2]), key=surprise)
     odds = np.array([[np.exp(-((a - p) ** 2).sum() / temperature) for p in prototypes] for a in q])
-    odds[:, -1] += np.exp(-(reach**2) * spread / temperature)
+    odds[:, -1] += np.exp(-(spread + reach * members.std()) / temperature)
     return odds / odds.sum(1, keepdims=True)
 
 
@@ -79,7 +80,9 @@ def test_a_point_far_from_all_is_other_even_if_nobody_labelled_an_other(support)
 
 def test_a_longer_reach_calls_fewer_particles_other(support):
     embeddings, labels = support
-    query = torch.randn(200, 3, generator=torch.Generator().manual_seed(2)) * 4
+    # Around the members, where the question is open.
+    noise = torch.randn(600, 3, generator=torch.Generator().manual_seed(2))
+    query = embeddings.repeat(50, 1) + noise
     share = [
         float(
             fit_head(embeddings, labels, CLASSES, FewShotParams(reach=r)).predict(query)[:, 2].sum()
@@ -144,56 +147,23 @@ def test_an_other_that_nobody_labelled_leaves_no_nan_behind():
         assert torch.isfinite(head.predict(torch.eye(4))).all()
 
 
-# -------------------------------------------------------------------------------- picking scores
+def test_the_horizon_lies_beyond_members_and_before_all_else_in_many_dimensions():
+    """Distances of noise hardly vary, so that a multiple of the mean would take in everything."""
+    generator = torch.Generator().manual_seed(6)
+    members = torch.randn(60, 128, generator=generator)
+    strangers = 1.25 * torch.randn(500, 128, generator=generator)
+    labels = torch.arange(2).repeat_interleave(30)
+    head = fit_head(members, labels, CLASSES, FewShotParams())
+    called = head.predict(strangers).argmax(1) == 2
+    kept = head.predict(torch.randn(500, 128, generator=generator)).argmax(1) != 2
+    assert called.float().mean() > 0.9
+    assert kept.float().mean() > 0.8
+    few = horizon(torch.tensor([2.0, 4.0]), 1.6)
+    assert float(few) == pytest.approx(1.6**2 * 3)
 
 
-@pytest.fixture
-def scored():
-    """200 embeddings and particles with picking scores."""
-    generator = np.random.default_rng(5)
-    vectors = generator.normal(3, 2, (200, 8)).astype(np.float32)
-    particles = Particles.at(generator.uniform(0, 100, (200, 3)), score=generator.gamma(4, 2, 200))
-    return vectors, particles
-
-
-def test_the_score_is_one_more_feature(scored):
-    vectors, particles = scored
-    joined = with_score(vectors, particles)
-    assert joined.shape == (200, 9)
-    assert np.square(joined[:, :8]).sum(1).mean() == pytest.approx(1, rel=1e-4)
-    assert joined[:, 8].std() == pytest.approx(1, rel=1e-4)
-    order = np.argsort(particles.score)
-    assert (np.diff(joined[order, 8]) >= 0).all()
-
-
-def test_without_scores_only_the_looks_count(scored):
-    vectors, particles = scored
-    plain = with_score(vectors, Particles.at(particles.positions))
-    centred = vectors - vectors.mean(0)
-    expected = centred / np.sqrt((centred**2).sum(1).mean())
-    np.testing.assert_allclose(plain, expected, atol=1e-5)
-    np.testing.assert_allclose(with_score(vectors, particles)[:, :8], plain, atol=1e-6)
-
-
-def test_a_gold_bead_does_not_flatten_the_scores_of_particles(scored):
-    vectors, particles = scored
-    score = particles.score.copy()
-    score[17] = 1e6
-    column = with_score(vectors, particles.replace(score=score))[:, 8]
-    rest = np.arange(200) != 17
-    assert column[rest].std() > 0.8
-    assert column[17] == column.max()
-
-
-def test_a_clicked_particle_takes_the_score_of_the_nearest(scored):
-    vectors, particles = scored
-    score, positions = particles.score.copy(), particles.positions.copy()
-    score[3], positions[3] = np.nan, positions[8] + 0.1
-    joined = with_score(vectors, particles.replace(score=score, positions=positions))
-    assert joined[3, 8] == joined[8, 8]
-    assert np.isfinite(joined).all()
-
-
-def test_equal_scores_and_equal_embeddings_stay_finite():
-    particles = Particles.at(np.zeros((4, 3)), score=1.0)
-    assert np.isfinite(with_score(np.ones((4, 2), np.float32), particles)).all()
+def test_the_losses_are_those_of_the_surprise(support):
+    embeddings, labels = support
+    head = fit_head(embeddings, labels, CLASSES, RULE)
+    assert head.losses.shape == (12,)
+    assert float(head.losses.mean()) == pytest.approx(head.surprise, rel=1e-5)

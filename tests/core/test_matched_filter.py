@@ -334,3 +334,39 @@ def test_particles_of_a_list_are_fitted_and_moved(scene):
     assert angles(fitted.orientations, rotations).max() < 30
     assert (fitted.score > 0.3).all()
     assert list(fitted.label) == ["a"] * 3
+
+
+def test_strength_is_contrast_in_standard_deviations_of_the_noise():
+    structure, n = STRUCTURES[0], 40
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(n, BOX, BOX, BOX, generator=generator)
+    params = MatchParams(**OPTICS, missing_wedge=0.0, shift=0.0, envelope=0.0)
+    band = Band.of(BOX, VOXEL, params)
+    rotation = rotation_grid(30.0)[:1]
+    seen = Template.of(structure, params.resolution).rotated(rotation, band)
+    seen = seen * params.transfer(band.radii)[band.radius]
+    # Of unit norm in noise of unit variance, of which a spectrum has the power of its voxels.
+    particle = band.volumes(seen / seen.abs().square().sum().sqrt() * BOX**1.5)[0]
+    contrast = torch.tensor([0.0, 20.0, 40.0]).repeat_interleave(n)[:, None, None, None] / 2**0.5
+    white = np.full(BOX, float(BOX**3), np.float32)
+
+    def fit(volumes):
+        some = Subtomograms.from_memory(volumes, VOXEL)
+        return finish(align(some, structure, params, noise=white))
+
+    found = fit(noise.repeat(3, 1, 1, 1) + contrast * particle)
+    none, weak, strong = found.strength.reshape(3, n).mean(1)
+    # Of noise alone it is the largest of many values from a normal distribution.
+    assert 1 < none < 5
+    # The templates are kept to 97 % of their power.
+    assert weak == pytest.approx(20, rel=0.05)
+    assert strong == pytest.approx(40, rel=0.05)
+    assert found.strength.reshape(3, n)[2].std() == pytest.approx(1, abs=0.35)
+    scaled = Subtomograms.from_memory(noise + particle, VOXEL)
+    listed = {
+        name: finish(matched_filter(scaled, [structure], params, measure=name, noise=white))[:, 0]
+        for name in ("score", "strength")
+    }
+    both = finish(align(scaled, structure, params, noise=white))
+    np.testing.assert_allclose(listed["score"], both.score, atol=0.02)
+    np.testing.assert_allclose(listed["strength"], both.strength, rtol=0.05, atol=0.1)

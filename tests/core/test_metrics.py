@@ -6,9 +6,16 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 from scipy.stats import bootstrap
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    classification_report,
+    confusion_matrix,
+    f1_score,
+)
 
 from napari_cryoshift.core.metrics import (
+    class_table,
     evaluate_classes,
     evaluate_detections,
     match_positions,
@@ -195,3 +202,41 @@ def test_interval_of_many_values_is_that_of_the_bootstrap():
     mean, half_width = mean_interval(values)
     interval = bootstrap((values,), np.mean, n_resamples=2000, rng=8).confidence_interval
     assert_allclose([mean - half_width, mean + half_width], interval, atol=0.1 * half_width)
+
+
+# --- classes, name by name ---
+
+TRUE = ["a", "a", "a", "b", "b", OTHER, OTHER, "c"]
+SAID = ["a", "a", "b", "b", OTHER, OTHER, "d", "a"]
+
+
+def test_a_class_table_is_that_of_scikit_learn():
+    table = class_table(TRUE, SAID)
+    assert table.classes == ("a", "b", "c", "d", OTHER)
+    names = list(table.classes)
+    assert_array_equal(table.confusion, confusion_matrix(TRUE, SAID, labels=names))
+    report = classification_report(TRUE, SAID, labels=names, output_dict=True, zero_division=0)
+    for i, name in enumerate(names):
+        figures = [table.precision[i], table.recall[i], table.f1[i], table.support[i]]
+        assert figures == pytest.approx(list(report[name].values()))
+    assert table.accuracy == pytest.approx(accuracy_score(TRUE, SAID))
+    assert table.weighted == pytest.approx(list(report["weighted avg"].values())[:3])
+    # "d" never truly occurs, and is no class to do well in.
+    occur = ["a", "b", "c", OTHER]
+    real = classification_report(TRUE, SAID, labels=occur, output_dict=True, zero_division=0)
+    assert table.macro == pytest.approx(list(real["macro avg"].values())[:3])
+
+
+def test_a_class_table_by_hand():
+    table = class_table(TRUE, SAID)
+    assert table.precision.tolist() == pytest.approx([2 / 3, 1 / 2, 0, 0, 1 / 2])
+    assert table.recall.tolist() == pytest.approx([2 / 3, 1 / 2, 0, 0, 1 / 2])
+    assert table.support.tolist() == [3, 2, 1, 0, 2]
+    assert table.accuracy == 0.5
+
+
+def test_a_class_table_needs_a_pair_of_names_each():
+    with pytest.raises(ValueError, match="2 true classes but 1 to compare; give one each"):
+        class_table(["a", "b"], ["a"])
+    with pytest.raises(ValueError, match="0 true classes but 0 to compare"):
+        class_table([], [])

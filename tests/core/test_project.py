@@ -104,6 +104,17 @@ def test_a_class_keeps_its_colour_and_key_while_others_come_and_go(project):
     assert project.add_class("membrane", "#ABCDEF").color == "#abcdef"
 
 
+def test_several_classes_are_made_in_one_step_or_none_at_all(project):
+    before = state(project)
+    project.add_classes(["TRiC", "ferritin"])
+    assert [known.name for known in project.classes()][2:4] == ["TRiC", "ferritin"]
+    assert project.undo() == "add classes TRiC, ferritin"
+    assert state(project) == before
+    with pytest.raises(ValueError, match="there is a class 'ribosome' already"):
+        project.add_classes(["TRiC", "ribosome"])
+    assert state(project) == before
+
+
 def test_renaming_a_class_renames_its_labels(project):
     (particle,) = project.add("tomo_1", [1, 2, 3], label="ribosome")
     before = project.classes()[0]

@@ -2,6 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from napari_cryoshift.core.checkpoint import Checkpoint
+from napari_cryoshift.core.features import Block
+from napari_cryoshift.core.methods.cryoshift import CryoShift
+from napari_cryoshift.core.methods.cryoshift_params import CryoShiftParams
 from napari_cryoshift.core.methods.protonet import ProtoNetParams
 from napari_cryoshift.core.metrics import mean_interval
 from napari_cryoshift.core.progress import finish
@@ -76,6 +80,34 @@ def test_a_meaningless_picking_score_does_little_harm():
     score = np.random.default_rng(4).normal(size=60)
     labelled = with_labels(particles.replace(score=score), names, [0, 1, 2, 20, 21, 22, 40, 41, 42])
     assert (classify(vectors, labelled).predicted == names).mean() > 0.9
+
+
+def test_a_further_block_counts_where_looks_alone_do_not_tell():
+    generator = np.random.default_rng(8)
+    vectors = generator.normal(size=(120, 16)).astype(np.float32)  # all the same to look at
+    names = np.repeat(np.array(["a", "b", OTHER], dtype=object), 40)
+    own = np.eye(3)[np.repeat(np.arange(3), 40)] + 0.1 * generator.normal(size=(120, 3))
+    rows = [*range(5), *range(40, 45), *range(80, 85)]
+    labelled = with_labels(Particles.at(np.zeros((120, 3))), names, rows)
+    rest = np.setdiff1d(np.arange(120), rows)
+    without = (classify(vectors, labelled).predicted == names)[rest].mean()
+    beside = classify(vectors, labelled, more=[Block.of(own)])
+    assert without < 0.6
+    assert (beside.predicted == names)[rest].mean() > 0.9
+
+
+def test_a_meaningless_block_does_little_harm():
+    vectors, particles, names = embedded()
+    noise = Block.of(np.random.default_rng(9).normal(size=(60, 8)), 0.7)
+    for rows in ([0, 20, 40], [0, 1, 2, 20, 21, 22, 40, 41, 42]):
+        said = classify(vectors, with_labels(particles, names, rows), more=[noise])
+        assert (said.predicted == names).mean() > 0.9
+
+
+def test_a_block_of_other_particles_is_refused():
+    vectors, particles, names = embedded()
+    with pytest.raises(ValueError, match="60 particles but 9 embeddings"):
+        classify(vectors, with_labels(particles, names, [0, 20]), more=[Block.of(np.ones((9, 2)))])
 
 
 @pytest.mark.parametrize("rows", [[], [0], [0, 1], [40, 41]])
@@ -188,3 +220,52 @@ def test_sets_that_differ_in_size_are_not_learnt_from_together():
             ValueError, match="source set has boxes of 8 voxels of 10 Å but the sup"
         ):
             finish(train("protonet", ProtoNetParams(), data))
+
+
+def test_a_method_is_kept_as_it_was_before_it_adapted(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    source, target = (
+        Subtomograms.from_memory(
+            torch.randn(12, 16, 16, 16, generator=generator), 12.0, labels, names
+        )
+        for labels, names in ((np.arange(12) % 2, ("a", "b")), (None, ()))
+    )
+    params = CryoShiftParams(
+        step_zero={"width": 4, "epochs": 1, "batch": 4},
+        warp={"filters": 2},
+        discriminator={"pretraining": 2},
+        iterations=2,
+        epochs=1,
+        batch=4,
+    )
+    before = tmp_path / "before.safetensors"
+    data = TrainingData(source=source, target=target)
+    job = train("cryoshift", params, data, {"of": "a test"}, before=before)
+    phases = []
+
+    def follow(progress):
+        if not phases or phases[-1] != progress.phase:
+            phases.append(progress.phase)
+            # Not there while the source is learnt, and there once anything is adapted.
+            assert before.exists() == (progress.phase == CryoShift.adapting)
+
+    after = finish(job, follow)
+    unadapted = Checkpoint.load(before)
+    assert phases[-1] == CryoShift.adapting
+    assert unadapted.card == {"of": "a test", "stage": "before adapting to the target"}
+    assert "criterion before" in after.card["figures"]
+    # Stage one alone, from the same seed, ends with the very same classifier.
+    alone = params.model_copy(
+        update={
+            "warp": params.warp.model_copy(update={"noise": 0.0, "distortion": 0.0}),
+            "adaptation": params.adaptation.model_copy(
+                update={"weighting": "none", "information": 0.0}
+            ),
+        }
+    )
+    plain = finish(train("cryoshift", alone, data))
+    same = [name for name in plain.weights if name.startswith("network.")]
+    assert same
+    assert any(not torch.equal(unadapted.weights[n], after.weights[n]) for n in same)
+    trained = [name for name in same if "running" not in name and "num_batches" not in name]
+    assert all(torch.equal(unadapted.weights[name], plain.weights[name]) for name in trained)

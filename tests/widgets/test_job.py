@@ -95,6 +95,21 @@ def test_the_bar_shows_phase_and_time_left_and_stops_the_job(qtbot):
     assert bar.isHidden()
 
 
+def test_time_left_of_a_training_that_goes_on_counts_what_was_done_since(qtbot):
+    def going_on():
+        for step in range(901, 905):
+            yield Progress("learning", step, 1000)
+            time.sleep(0.15)
+
+    estimates = []
+    running = start(going_on(), "Learning")
+    running.progressed.connect(lambda _: estimates.append(running.seconds_left))
+    with qtbot.waitSignal(running.ended, timeout=10_000):
+        pass
+    assert estimates[0] is None
+    assert min(estimates[1:]) > 96 * 0.15 * 0.9  # and not as if 904 steps had taken 0.6 s
+
+
 def test_errors_are_said_in_one_line():
     assert sentence(ValueError("64 volumes\n but 60 labels")) == "64 volumes but 60 labels"
     assert sentence(RuntimeError("no memory")) == "RuntimeError: no memory"

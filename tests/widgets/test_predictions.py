@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.types import OTHER, Particles
+from napari_cryoshift.core.workflows import classify
 from napari_cryoshift.widgets.predictions import Embeddings, left_out, predicted, ready
-from napari_cryoshift.widgets.session import Session
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -44,18 +45,18 @@ def test_a_newer_vector_replaces_the_older():
 def test_nothing_is_predicted_before_two_classes_have_labels():
     assert not ready(labelled(0, 2), ALL)
     assert not ready(TABLE.replace(label=np.full(N, OTHER, dtype=object)), ALL)
-    assert (predicted(labelled(0), ALL, Session.classify).predicted == "").all()
+    assert (predicted(labelled(0), ALL, classify).predicted == "").all()
 
 
 def test_two_labels_tell_all_others():
-    found = predicted(labelled(0, 1), ALL, Session.classify)
+    found = predicted(labelled(0, 1), ALL, classify)
     np.testing.assert_array_equal(found.predicted, KINDS)
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
 
 
 def test_what_has_no_embedding_yet_has_no_prediction_and_keeps_its_row():
     half = Embeddings().add(TABLE.take(np.arange(20)), VECTORS[:20])
-    found = predicted(labelled(0, 1), half, Session.classify)
+    found = predicted(labelled(0, 1), half, classify)
     assert (found.predicted[20:] == "").all()
     assert np.isnan(found.probabilities[20:]).all()
     np.testing.assert_array_equal(found.predicted[:20], KINDS[:20])
@@ -64,11 +65,12 @@ def test_what_has_no_embedding_yet_has_no_prediction_and_keeps_its_row():
 def test_a_label_left_out_is_predicted_from_the_others():
     wrong = labelled(0, 1, 2, 3, 4)
     wrong.label[4] = "b"  # row 4 is an "a"
-    answers = left_out(wrong, ALL, Session.classify)
-    np.testing.assert_array_equal(answers[:4], KINDS[:4])
-    assert answers[4] == "a"
-    assert (answers[5:] == "").all()
+    judged = finish(left_out(wrong, ALL, classify))
+    assert judged.ids.tolist() == [100, 101, 102, 103, 104]
+    np.testing.assert_array_equal(judged.labels, wrong.label[:5])
+    np.testing.assert_array_equal(judged.answers, KINDS[:5])
+    assert judged.wrong.tolist() == [104]
 
 
 def test_the_only_label_of_its_class_cannot_be_left_out():
-    assert left_out(labelled(0, 1, 3), ALL, Session.classify)[0] == ""
+    assert finish(left_out(labelled(0, 1, 3), ALL, classify)).ids.tolist() == [101, 103]

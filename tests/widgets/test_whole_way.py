@@ -180,8 +180,9 @@ def test_whole_way(person, blobs, file, tmp_path, monkeypatch):
     assert session.checkpoint is not shipped
     assert len(list((session.project.folder / "checkpoints").glob("*.safetensors"))) == 1
     assert {"loss", "accuracy"} <= set(train._curves.latest)
-    item = train._runs.item(0)  # back to the shipped embedding by one click
-    QTest.mouseClick(train._runs.viewport(), LEFT, pos=train._runs.visualItemRect(item).center())
+    runs = train._predicting._runs
+    item = runs.item(0)  # back to the shipped embedding by one click
+    QTest.mouseClick(runs.viewport(), LEFT, pos=runs.visualItemRect(item).center())
     person.idle(session)
     assert session.checkpoint.digest == shipped.digest
 

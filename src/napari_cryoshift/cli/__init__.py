@@ -31,9 +31,12 @@ COMMANDS = {
     "simulate tomogram": ("simulate:SimulateTomogram", "Simulate a tomogram with its truth."),
     "simulate again": ("simulate:SimulateAgain", "Make simulated data once more."),
     "pick": ("pick:Pick", "List candidate particles of a tomogram."),
+    "recentre": ("recentre:Recentre", "Move picks to the middle of their particles."),
     "match": ("match:Match", "Look for a structure in a tomogram, in all orientations."),
     "fit": ("match:Fit", "Fit a structure into the particles of a list."),
+    "average": ("average:MeanOfParticles", "Align the particles of a list to their mean."),
     "train": ("train:Train", "Train the embedding anew on simulated particles."),
+    "tune": ("tune:Tune", "Train the embedding on for one tomogram."),
     "subtomograms": (
         "subtomograms:CutSubtomograms",
         "Cut subtomograms out of a tomogram, at the particles of a list.",

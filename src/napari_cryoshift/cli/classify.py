@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from napari_cryoshift.core.formats import write_particles
 from napari_cryoshift.core.types import OTHER, Particles, Tomogram
-from napari_cryoshift.core.workflows import FewShotParams, classify, crop_for
+from napari_cryoshift.core.workflows import FewShotParams, classify, crop_for, fits
 
 from .command import output
 from .particles import EmbeddingCommand, read_inside
@@ -48,7 +48,8 @@ class Classify(EmbeddingCommand):
         )
         checkpoint = self.load()
         vectors = self.embed(tomogram, both, checkpoint)
-        said = classify(vectors, both, self.params).take(np.arange(n))
+        more = [fits(self.compared(tomogram, both))] if self.compare else []
+        said = classify(vectors, both, self.params, more).take(np.arange(n))
         found = particles.replace(
             predicted=said.predicted,
             confidence=said.confidence,

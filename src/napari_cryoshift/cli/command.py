@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -88,7 +87,7 @@ class TrainingCommand(Command):
         return output(self.out, ".safetensors", inputs=[kept]), kept
 
     def learn(self, job: Job[Checkpoint]) -> Checkpoint:
-        """Run a training to its end and note its last figures on the card.
+        """Run a training to its end.
 
         Raises
         ------
@@ -96,7 +95,7 @@ class TrainingCommand(Command):
             After Ctrl-C, once it is said how to go on.
         """
         try:
-            return self.finish(_with_figures(job))
+            return self.finish(job)
         except KeyboardInterrupt:
             if self.resume is None:
                 print("nothing is kept; with --resume FILE it could go on", file=sys.stderr)
@@ -199,17 +198,3 @@ def _interrupt_noted() -> Iterator[Callable[[], bool]]:
         yield lambda: noted
     finally:
         signal.signal(signal.SIGINT, usual)
-
-
-def _with_figures(job: Job[Checkpoint]) -> Job[Checkpoint]:
-    """Note on the card what the last training steps came to."""
-    figures: dict[str, float] = {}
-    with contextlib.closing(job):
-        while True:
-            try:
-                progress = next(job)
-            except StopIteration as end:
-                trained: Checkpoint = end.value
-                return dataclasses.replace(trained, card={**trained.card, "figures": figures})
-            figures = dict(progress.metrics)
-            yield progress

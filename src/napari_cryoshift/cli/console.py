@@ -7,7 +7,7 @@ import shutil
 import time
 from typing import TextIO
 
-from napari_cryoshift.core.progress import Progress
+from napari_cryoshift.core.progress import Pace, Progress
 
 _EVERY_LIVE = 0.1
 _EVERY_PLAIN = 10.0
@@ -27,22 +27,22 @@ class ProgressLine:
         self._stream = stream
         self._live = stream.isatty()
         self._phase = ""
-        self._first = 0
-        self._began = 0.0
+        self._pace = Pace()
         self._shown = -math.inf
 
     def show(self, progress: Progress) -> None:
         """Say how far it is, unless that was said a moment ago."""
         now = time.monotonic()
+        left = self._pace.seconds_left(progress, now)
         if progress.phase != self._phase:
             self.end()
-            self._phase, self._first, self._began = progress.phase, progress.step, now
+            self._phase = progress.phase
             self._shown = -math.inf
         due = now - self._shown >= (_EVERY_LIVE if self._live else _EVERY_PLAIN)
         if not due and progress.step != progress.total:
             return
         self._shown = now
-        text = describe(progress, self._seconds_left(progress, now))
+        text = describe(progress, left)
         if self._live:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write(f"\r\x1b[K{text[:width]}")
@@ -56,12 +56,6 @@ class ProgressLine:
             self._stream.write("\n")
             self._stream.flush()
         self._phase = ""
-
-    def _seconds_left(self, progress: Progress, now: float) -> float | None:
-        done = progress.step - self._first
-        if done <= 0 or progress.step >= progress.total:
-            return None
-        return (now - self._began) * (progress.total - progress.step) / done
 
 
 def describe(progress: Progress, seconds_left: float | None = None) -> str:

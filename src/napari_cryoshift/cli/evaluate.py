@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -106,11 +107,34 @@ class Evaluate(ListCommand):
 
 def print_classes(report: ClassReport, truth: Particles) -> None:
     """Print precision, recall and F1 of every class, and how many are true."""
-    wide = max(map(len, report.f1))
     print(f"class accuracy     {report.accuracy:.4f}")
     print(f"macro F1           {report.macro_f1:.4f}")
+    columns = (report.precision, report.recall, report.f1)
+    print_rows(
+        list(report.f1),
+        np.array([list(column.values()) for column in columns]),
+        np.array([int((truth.label == name).sum()) for name in report.f1]),
+    )
+
+
+def print_rows(
+    names: Sequence[str], figures: npt.NDArray[np.float64], true: npt.NDArray[np.int64]
+) -> None:
+    """Print a table of classes and their means, plain and weighted by how many are true.
+
+    Parameters
+    ----------
+    names
+        k classes.
+    figures
+        (3, k) precision, recall and F1.
+    true
+        (k,) how many are true.
+    """
+    means = {"mean": (true > 0).astype(float), "weighted mean": true.astype(float)}
+    wide = max(map(len, (*names, *means)))
     print(f"\n{'class':{wide}}  precision  recall      F1    true")
-    for name, f1 in report.f1.items():
-        precision, recall = report.precision[name], report.recall[name]
-        true = int((truth.label == name).sum())
-        print(f"{name:{wide}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}  {true:6}")
+    rows = [(name, figures[:, i], true[i]) for i, name in enumerate(names)]
+    rows += [(name, np.average(figures, 1, of), true.sum()) for name, of in means.items()]
+    for name, (precision, recall, f1), count in rows:
+        print(f"{name:{wide}}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}  {count:6}")

@@ -22,9 +22,10 @@ from napari_cryoshift.core.formats import (
     write_particles,
     written_files,
 )
+from napari_cryoshift.core.matching import MatchParams
 from napari_cryoshift.core.tomograms import open_tomogram
 from napari_cryoshift.core.types import Particles, Tomogram
-from napari_cryoshift.core.workflows import embed, shipped_checkpoint
+from napari_cryoshift.core.workflows import KNOWN_OPTICS, compare, embed, shipped_checkpoint
 
 from .command import Command, TomogramCommand, output_folder
 
@@ -154,6 +155,10 @@ class EmbeddingCommand(TomogramCommand):
     """Embedding that `cryoshift train` wrote; by default the one that comes with the package."""
     cache: Path | None = None
     """Folder to keep embeddings in, so that they are computed once."""
+    compare: bool = False
+    """Also compare the particles with the known structures of the library, in all orientations."""
+    matching: MatchParams = KNOWN_OPTICS
+    """How they are compared."""
 
     def load(self) -> Checkpoint:
         """Load the embedding."""
@@ -161,8 +166,14 @@ class EmbeddingCommand(TomogramCommand):
 
     def embed(self, tomogram: Tomogram, particles: Particles, checkpoint: Checkpoint) -> Vectors:
         """Embed particles; return a row a particle."""
-        folder = None if self.cache is None else output_folder(self.cache)
-        return self.finish(embed(tomogram, particles, checkpoint, folder))
+        return self.finish(embed(tomogram, particles, checkpoint, self._folder()))
+
+    def compared(self, tomogram: Tomogram, particles: Particles) -> Vectors:
+        """Compare particles with the known structures; return a row a particle."""
+        return self.finish(compare(tomogram, particles, self.matching, self._folder()))
+
+    def _folder(self) -> Path | None:
+        return None if self.cache is None else output_folder(self.cache)
 
 
 def read_of_one(path: Path, context: ListContext, *, as_label: bool = False) -> Particles:

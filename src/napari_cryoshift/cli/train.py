@@ -16,7 +16,7 @@ from .command import TrainingCommand
 from .sets import SetFlags
 
 SHIPPED_PARAMS = ProtoNetParams(
-    ways=32, shots=3, queries=3, tasks=4400, learning_rate=1e-3, weight_decay=1e-4
+    ways=32, shots=3, queries=3, tasks=3000, learning_rate=1e-3, weight_decay=1e-4
 )
 """How the embedding that comes with the package was trained."""
 

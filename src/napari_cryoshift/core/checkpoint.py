@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -51,7 +53,8 @@ class Checkpoint:
     def of(cls, method: Method, voxel_size: float, card: Mapping[str, Any]) -> "Checkpoint":
         """Take a checkpoint of a method as it is now."""
         weights = {
-            name: tensor.detach().cpu().clone() for name, tensor in method.state_dict().items()
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in method.state_dict().items()
         }
         return cls(
             method.name, method.params, method.classes, method.box, voxel_size, weights, dict(card)
@@ -76,6 +79,16 @@ class Checkpoint:
         return method.eval()
 
     @property
+    def encoder(self) -> dict[str, Tensor]:
+        """Weights of its encoder, for a training that goes on from there (`TrainingData.start`)."""
+        prefix = "encoder."
+        return {
+            name.removeprefix(prefix): tensor
+            for name, tensor in self.weights.items()
+            if name.startswith(prefix)
+        }
+
+    @cached_property
     def digest(self) -> str:
         """A short name of these very weights, for caches."""
         content = hashlib.sha256(f"{self.method} {self.box} {self.voxel_size}".encode())

@@ -1,6 +1,8 @@
-"""Embeddings of particles, computed once and kept on disk."""
+"""What a model sees in particles, and says of them: computed once and kept on disk."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from .checkpoint import Checkpoint
 from .devices import best_device
 from .files import replacing
+from .methods import Method
 from .progress import Job, Progress
 from .types import Particles, Tomogram
 from .volumes import crop
@@ -49,29 +52,105 @@ def embed(
     ValueError
         If a position lies outside the tomogram.
     """
+    return (yield from _computed("emb", _embed, tomogram, particles, checkpoint, cache))
+
+
+def predict(
+    tomogram: Tomogram,
+    particles: Particles,
+    checkpoint: Checkpoint,
+    cache: Path | None = None,
+) -> Job[Vectors]:
+    """Say of every particle which of the checkpoint's own classes it is; no label is needed.
+
+    Parameters and errors are those of `embed`.
+
+    Returns
+    -------
+    ndarray
+        (n, k) float32 probabilities of ``checkpoint.classes``, a row a particle.
+    """
+    return (yield from _computed("own", _predict, tomogram, particles, checkpoint, cache))
+
+
+def _embed(method: Method, volumes: torch.Tensor) -> torch.Tensor:
+    return method.embed(volumes)
+
+
+def _predict(method: Method, volumes: torch.Tensor) -> torch.Tensor:
+    return method.predict(volumes)
+
+
+def _computed(
+    kind: str,
+    compute: Callable[[Method, torch.Tensor], torch.Tensor],
+    tomogram: Tomogram,
+    particles: Particles,
+    checkpoint: Checkpoint,
+    cache: Path | None,
+) -> Job[Vectors]:
+    """Compute a row a particle that the cache does not hold; ``kind`` ends its file's name."""
     volumes = crop(tomogram, particles, box=checkpoint.box, voxel_size=checkpoint.voxel_size)
-    file = None if cache is None else cache / f"{fingerprint(tomogram)}-{checkpoint.digest}.emb"
-    if file is not None:
-        # Now, not after hours of work, for it may not be possible.
-        file.parent.mkdir(parents=True, exist_ok=True)
-    known = {} if file is None else _read(file)
-    keys = [position.tobytes() for position in particles.positions]
-    missing = np.array([i for i, key in enumerate(keys) if key not in known], dtype=np.int64)
+    cached = VectorCache.of(cache, f"{fingerprint(tomogram)}-{checkpoint.digest}.{kind}")
+    missing = cached.missing(particles)
     method = checkpoint.build().to(best_device())
     steps = -(-len(missing) // _BATCH)
     try:
         for step in range(steps):
             rows = missing[step * _BATCH : (step + 1) * _BATCH]
-            vectors = method.embed(volumes[rows]).cpu().numpy()
-            known.update(zip((keys[row] for row in rows), vectors, strict=True))
+            cached.add(particles, rows, compute(method, volumes[rows]).cpu().numpy())
             yield Progress("looking at the particles", step + 1, steps)
     finally:
-        if file is not None and known and len(missing):
-            _write(file, known)
-    if not keys:
-        width = method.embed(torch.zeros(1, *(checkpoint.box,) * 3)).shape[1]
+        if len(missing):
+            cached.write()
+    if not len(particles):
+        width = compute(method, torch.zeros(1, *(checkpoint.box,) * 3)).shape[1]
         return np.zeros((0, width), np.float32)
-    return np.stack([known[key] for key in keys])
+    return cached.of_all(particles)
+
+
+@dataclass(frozen=True, eq=False)
+class VectorCache:
+    """Vectors of particles, found again by their position.
+
+    Attributes
+    ----------
+    file
+        Where they are kept, or None.
+    known
+        Bytes of the position → vector.
+    """
+
+    file: Path | None
+    known: dict[bytes, Vectors]
+
+    @classmethod
+    def of(cls, folder: Path | None, name: str) -> "VectorCache":
+        """Open the file of this name in a folder, which is made if it is missing."""
+        if folder is None:
+            return cls(None, {})
+        # Now, not after hours of work, for it may not be possible.
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder / name, _read(folder / name))
+
+    def missing(self, particles: Particles) -> npt.NDArray[np.int64]:
+        """Rows of which nothing is known."""
+        keys = [position.tobytes() for position in particles.positions]
+        return np.array([i for i, key in enumerate(keys) if key not in self.known], dtype=np.int64)
+
+    def add(self, particles: Particles, rows: npt.NDArray[np.int64], vectors: Vectors) -> None:
+        """Take in the vectors of some rows."""
+        keys = (particles.positions[row].tobytes() for row in rows)
+        self.known.update(zip(keys, vectors, strict=True))
+
+    def of_all(self, particles: Particles) -> Vectors:
+        """Return (n, e) of particles that are all known."""
+        return np.stack([self.known[position.tobytes()] for position in particles.positions])
+
+    def write(self) -> None:
+        """Keep all in the file."""
+        if self.file is not None and self.known:
+            _write(self.file, self.known)
 
 
 def fingerprint(tomogram: Tomogram) -> str:

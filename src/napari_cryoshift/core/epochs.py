@@ -34,6 +34,8 @@ class BestEpoch:
     ----------
     epochs
         How many were judged.
+    best
+        How many of them until the best.
     """
 
     def __init__(
@@ -47,14 +49,14 @@ class BestEpoch:
     ) -> None:
         self._kept, self._trained, self._optimiser = kept, trained, optimiser
         self._patience, self._factor = patience, factor
-        self.epochs, self._lowest, self._waited = 0, math.inf, 0
+        self.epochs, self.best, self._lowest, self._waited = 0, 0, math.inf, 0
 
     def judge(self, criterion: float) -> None:
         """Take in the criterion of an epoch that has ended; lower is better."""
         self.epochs += 1
         self._waited += 1
         if criterion < self._lowest:
-            self._lowest, self._waited = criterion, 0
+            self.best, self._lowest, self._waited = self.epochs, criterion, 0
             self._kept.load_state_dict(self._trained.state_dict())
         elif self._waited > self._patience:
             self._optimiser.param_groups[0]["lr"] *= self._factor
@@ -62,12 +64,17 @@ class BestEpoch:
 
     def state_dict(self) -> dict[str, Any]:
         """How far it is; the weights are in the modules."""
-        return {"epochs": self.epochs, "lowest": self._lowest, "waited": self._waited}
+        return {
+            "epochs": self.epochs,
+            "best": self.best,
+            "lowest": self._lowest,
+            "waited": self._waited,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Be as when `state_dict` was called."""
-        self.epochs, self._lowest, self._waited = (
-            state_dict[name] for name in ("epochs", "lowest", "waited")
+        self.epochs, self.best, self._lowest, self._waited = (
+            state_dict[name] for name in ("epochs", "best", "lowest", "waited")
         )
 
 
@@ -82,6 +89,7 @@ def epochs(
     best: BestEpoch,
     criterion: Callable[[], Job[float]],
     bookmark: Bookmark,
+    give_up: int | None = None,
 ) -> Job[None]:
     """Go on with a stage of epochs that the caller has begun, and keep the best of them.
 
@@ -97,9 +105,14 @@ def epochs(
         Has judged the epochs that are done.
     criterion
         Makes the job that says how good the model is now, lower is better; it changes nothing.
+    give_up
+        Epochs in a row without a better one after which it ends early; None goes through to the
+        end.
     """
     batches, steps = iter(batches), count * iterations
     for epoch in range(best.epochs, count):
+        if give_up is not None and best.epochs - best.best >= give_up:
+            return
         yield from descend(
             optimiser,
             batches,

@@ -1,17 +1,15 @@
 """The few-shot head: from a few labelled embeddings to probabilities for all of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
-from scipy.spatial import cKDTree
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from .losses import class_means, squared_distances
 from .params import Params
-from .types import OTHER, Particles
+from .types import OTHER
 
 
 class FewShotParams(Params):
@@ -29,51 +27,14 @@ class FewShotParams(Params):
         gt=0,
         title="Reach of a class",
         description=(
-            "A particle further from every class than this many times the distance of a class's "
-            "own members (root mean square) is called other."
+            "A particle is called other if its squared distance from every class is above the "
+            "mean of the classes' own members by more than this many standard deviations."
         ),
     )
 
 
-SCORE_WEIGHTS = (0.5, 0.25, 1.0, 2.0)
-"""Of the picking score beside the looks; the first one serves until more is known."""
-
-
-def with_score(
-    embeddings: npt.NDArray[np.float32], particles: Particles
-) -> npt.NDArray[np.float32]:
-    """Join the picking score to the embeddings as one more feature.
-
-    It knows how strong a particle is, which the standardised volumes do not.
-
-    Parameters
-    ----------
-    embeddings
-        (n, e), a row a particle.
-    particles
-        One without a score, such as a clicked one, takes that of the nearest that has one.
-
-    Returns
-    -------
-    ndarray
-        (n, e + 1) float32: embeddings centred and of spread 1, and the score, of standard
-        deviation 1; (n, e) where no particle has a score.
-    """
-    centred = embeddings - embeddings.mean(0)
-    spread = np.sqrt(np.square(centred).sum(1).mean())
-    scaled = centred / max(spread, 1e-12)
-    scored = np.isfinite(particles.score)
-    if not scored.any():
-        return np.asarray(scaled, dtype=np.float32)
-    known = np.flatnonzero(scored)
-    nearest = known[cKDTree(particles.positions[known]).query(particles.positions)[1]]
-    score = particles.score[np.where(scored, np.arange(len(particles)), nearest)]
-    # By median and quartiles, clipped: one gold bead must not flatten all the rest.
-    low, middle, high = np.percentile(score[scored], [25, 50, 75])
-    clipped = np.clip((score - middle) / max((high - low) / 1.349, 1e-12), -3, 3)
-    column = clipped / max(clipped.std(), 1e-12)
-    joined: npt.NDArray[np.float32] = np.column_stack([scaled, column]).astype(np.float32)
-    return joined
+_FEWEST = 4
+"""Distances that have to be known for their spread to mean anything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +57,8 @@ class FewShotHead:
     surprise
         Cross-entropy of the labelled particles, each left out in turn; lower is better.
         NaN where they are not known any more.
+    losses
+        (n,) of each of them, of which that is the mean; empty where they are not known any more.
     """
 
     classes: tuple[str, ...]
@@ -104,6 +67,7 @@ class FewShotHead:
     labelled: Tensor
     scale: Tensor
     surprise: float = float("nan")
+    losses: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def predict(self, embeddings: Tensor) -> Tensor:
         """Probabilities (n, k) of embeddings (n, e); rows sum to 1.
@@ -111,8 +75,12 @@ class FewShotHead:
         Softmax over negative squared distances (Snell et al. 2017, eq. 2). One more class stands
         at the distance of the horizon; it and the labelled others make up `OTHER`.
         """
+        return self.judge(squared_distances(embeddings - self.origin, self.prototypes))
+
+    def judge(self, distances: Tensor) -> Tensor:
+        """The same from squared distances (n, k) to the prototypes, however they were measured."""
         temperature, horizon = self.scale
-        logits = -squared_distances(embeddings - self.origin, self.prototypes) / temperature
+        logits = -distances / temperature
         logits = logits.masked_fill(~self.labelled, -torch.inf)
         beyond = torch.full_like(logits[:, :1], -float(horizon / temperature))
         other = torch.cat([logits[:, -1:], beyond], 1).logsumexp(1, keepdim=True)
@@ -168,24 +136,87 @@ def fit_head(
     own = (centred - (sums[labels] - centred) / others).square().sum(1)
     distances[torch.arange(len(labels)), labels] = own
     distances[:, ~labelled] = torch.inf
+    return calibrated(distances, labels, classes, params, origin=origin, prototypes=prototypes)
+
+
+def calibrated(
+    distances: Tensor,
+    labels: Tensor,
+    classes: tuple[str, ...],
+    params: FewShotParams,
+    *,
+    origin: Tensor,
+    prototypes: Tensor,
+) -> FewShotHead:
+    """Choose the scale of a head from how far the labelled particles are from the prototypes.
+
+    Parameters
+    ----------
+    distances
+        (n, k) squared, however they were measured; to the prototype of the own class without the
+        particle itself, and infinite to that of a class without a labelled one.
+    labels, classes, params
+        As in `fit_head`.
+    origin, prototypes
+        Of the head.
+    """
+    counts = torch.bincount(labels, minlength=len(classes))
+    labelled, own = counts > 0, distances[torch.arange(len(labels)), labels]
     members = labels < len(classes) - 1
-    spread = own[members].mean().clamp(min=1e-12)
-    temperature, surprise = _likeliest_temperature(distances, labels, spread)
+    accompanied = members & (counts[labels] > 1)
+    judged = own[accompanied if accompanied.any() else members]
+    spread = judged.mean().clamp(min=1e-12)
+    temperature, surprise = likeliest_temperature(distances, labels, spread)
     return FewShotHead(
         classes=classes,
         origin=origin,
         prototypes=prototypes,
         labelled=labelled,
-        scale=torch.stack([temperature, params.reach**2 * spread]),
+        scale=torch.stack([temperature, horizon(judged, params.reach)]),
         surprise=surprise,
+        losses=cross_entropy(-distances / temperature, labels, reduction="none"),
     )
 
 
-def _likeliest_temperature(
+def horizon(own: Tensor, reach: float) -> Tensor:
+    """Squared distance from a class from which on a particle is rather `OTHER`.
+
+    A multiple of the members' own distances would not do: in many dimensions these are all about
+    the same, and those of anything else are hardly larger.
+
+    Parameters
+    ----------
+    own
+        (n,) squared distances of labelled members to their class without themselves.
+    reach
+        `FewShotParams.reach`; of fewer than four distances, times their root mean square.
+    """
+    mean = own.mean().clamp(min=1e-12)
+    if len(own) < _FEWEST:
+        return reach**2 * mean
+    return mean + reach * own.std(correction=0)
+
+
+def likeliest_temperature(
     distances: Tensor, labels: Tensor, spread: Tensor
 ) -> tuple[Tensor, float]:
+    """Choose the temperature under which labelled particles are most probable.
+
+    Parameters
+    ----------
+    distances
+        (n, k) squared, of labelled particles to the prototypes, to that of the own class without
+        the particle itself.
+    labels
+        (n,).
+    spread
+        Scale of the distances, of which the candidates are multiples.
+
+    Returns
+    -------
+    temperature, surprise
+        With the cross-entropy under it.
+    """
     candidates = spread * torch.tensor([0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2])
-    losses = torch.stack(
-        [torch.nn.functional.cross_entropy(-distances / t, labels) for t in candidates]
-    )
+    losses = torch.stack([cross_entropy(-distances / t, labels) for t in candidates])
     return candidates[losses.argmin()], float(losses.min())

@@ -63,3 +63,44 @@ def write_label_volume(path: Path | str, labels: npt.ArrayLike, like: Tomogram) 
             with mrcfile.open(scratch, "r+") as file:
                 file.header.origin = header.origin[::-1]
                 file.nstart = header.start[::-1]
+
+
+def painted(
+    boxes: npt.NDArray[np.int16],
+    positions: npt.NDArray[np.float64],
+    *,
+    shape: tuple[int, int, int],
+    step: float,
+) -> npt.NDArray[np.int16]:
+    """Paint the labels of small boxes into a volume, where their particles are.
+
+    Parameters
+    ----------
+    boxes
+        (n, d, d, d) labels; 0 is nothing. Where two boxes overlap, the earlier one stays on top.
+    positions
+        (n, 3) zyx voxels of the volume, on which the centres d // 2 of the boxes come to lie.
+    shape
+        Of the volume.
+    step
+        Size of a voxel of the boxes in voxels of the volume.
+
+    Returns
+    -------
+    ndarray
+        (z, y, x); each voxel takes the label of the nearest one of a box.
+    """
+    volume = np.zeros(shape, dtype=np.int16)
+    side = boxes.shape[-1]
+    for box, position in zip(boxes, positions, strict=True):
+        seen, read = [], []
+        for centre, length in zip(position, shape, strict=True):
+            first = math.ceil(centre - (side // 2 + 0.5) * step)
+            last = math.floor(centre + (side - side // 2 - 0.5) * step)
+            voxels = np.arange(max(first, 0), min(last, length - 1) + 1)
+            nearest = np.rint((voxels - centre) / step).astype(np.int64) + side // 2
+            seen.append(voxels)
+            read.append(nearest.clip(0, side - 1))
+        there = volume[np.ix_(*seen)]
+        volume[np.ix_(*seen)] = np.where(there == 0, box[np.ix_(*read)], there)
+    return volume

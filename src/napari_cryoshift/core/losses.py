@@ -158,3 +158,92 @@ def mutual_information(probabilities: Tensor) -> Tensor:
     overall = torch.special.entr(probabilities.mean(0)).sum()
     information: Tensor = overall - torch.special.entr(probabilities).sum(1).mean()
     return information
+
+
+def coral_loss(source: Tensor, target: Tensor) -> Tensor:
+    """How far the covariances of two domains' features are apart (Sun & Saenko 2016, eq. 1).
+
+    ‖C_s − C_t‖²_F / 4e², with the covariances of the batch (FSFT, eq. 3 to 5).
+
+    Parameters
+    ----------
+    source, target
+        (n, e) and (m, e), at least two of each.
+    """
+    difference = torch.cov(source.float().T) - torch.cov(target.float().T)
+    return difference.square().mean() / 4
+
+
+def sliced_wasserstein(source: Tensor, target: Tensor, directions: Tensor) -> Tensor:
+    """Squared sliced Wasserstein distance of the features of two domains (Bonneel et al. 2015).
+
+    The mean over directions of the squared 2-Wasserstein distance of what is projected on them,
+    which is that of sorted values.
+
+    Parameters
+    ----------
+    source, target
+        (n, e) each, as many of one as of the other.
+    directions
+        (e, p) unit vectors, a column each.
+    """
+    # Not under autocast, which would round the projections to bfloat16.
+    with torch.autocast(source.device.type, enabled=False):
+        one, other = (features.float() @ directions.float() for features in (source, target))
+    return (one.sort(0).values - other.sort(0).values).square().mean()
+
+
+def group_confusion_loss(same: Tensor, different: Tensor) -> Tensor:
+    """Make pairs of both domains pass for pairs of the source (FADA, eq. 4; FSFT, eq. 8).
+
+    −E[y_G1 log D(G2) + y_G3 log D(G4)], the mean over all pairs, where FSFT prints a minus between
+    the two. Groups are G1 to G4: within the source or across domains, of the same class, then of
+    different ones.
+
+    Parameters
+    ----------
+    same, different
+        (n, 4) and (m, 4) logits of the groups, of pairs of G2 and of G4.
+    """
+    logits = torch.cat([same, different]).float()
+    wanted = torch.tensor([0] * len(same) + [2] * len(different), device=logits.device)
+    return torch.nn.functional.cross_entropy(logits, wanted)
+
+
+def categorical_hinge(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Mean of max(0, 1 + largest wrong − right), the loss of DISCA's published code.
+
+    Right is Σ t p and wrong (1 − t) p, elementwise, of targets t that may be soft.
+
+    Parameters
+    ----------
+    probabilities, targets
+        (n, k), rows sum to 1.
+    """
+    right = (targets * probabilities).sum(1)
+    wrong = ((1 - targets) * probabilities).amax(1)
+    return (1 + wrong - right).clamp(min=0).mean()
+
+
+def attention_loss(log_attention: Tensor, ways: Tensor) -> Tensor:
+    """Divergence of an attention over prototypes and a query from the one that is wished for.
+
+    The query and the prototype of its class are to look half at themselves and half at each other,
+    every other prototype at itself (Li et al. 2020). KL(wished ‖ attention), the mean over queries
+    and over all that look; the other way round it is infinite, as most of what is wished for is 0.
+
+    Parameters
+    ----------
+    log_attention
+        (n, k + 1, k + 1) logarithms, for each query of who looks at whom: k prototypes, the query.
+    ways
+        (n,) class of each query.
+    """
+    size, device = log_attention.shape[-1], log_attention.device
+    each = torch.arange(len(ways), device=device)
+    wished = torch.eye(size, device=device).repeat(len(ways), 1, 1)
+    for row, partner in ((ways, size - 1), (size - 1, ways)):
+        wished[each, row, row] = 0.5
+        wished[each, row, partner] = 0.5
+    divergence = torch.nn.functional.kl_div(log_attention.float(), wished, reduction="none")
+    return divergence.sum(-1).mean()

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.stats import t as student_t
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    adjusted_rand_score,
+    average_precision_score,
+    normalized_mutual_info_score,
+    precision_recall_fscore_support,
+)
+from sklearn.metrics.cluster import contingency_matrix
 
 from napari_cryoshift.core.types import OTHER, Particles
 
@@ -71,6 +78,29 @@ class ClassReport:
     recall: Mapping[str, float]
     f1: Mapping[str, float]
     macro_f1: float
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """How well clusters agree with true classes.
+
+    Attributes
+    ----------
+    clusters
+        How many were found.
+    accuracy
+        Share of particles whose cluster is the one of their class, each class having at most one
+        cluster and each cluster one class, so chosen that the share is largest (Hungarian).
+    ari
+        Adjusted Rand index (Hubert & Arabie 1985): 0 is chance, 1 perfect.
+    nmi
+        Mutual information over the mean of the two entropies: 0 to 1.
+    """
+
+    clusters: int
+    accuracy: float
+    ari: float
+    nmi: float
 
 
 def match_positions(
@@ -234,6 +264,34 @@ def evaluate_classes(
     )
 
 
+def evaluate_clusters(truth: npt.ArrayLike, clusters: npt.ArrayLike) -> ClusterReport:
+    """Compare clusters with true classes.
+
+    Parameters
+    ----------
+    truth, clusters
+        (n,) any labels.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not as many clusters as classes given.
+    """
+    true, found = np.asarray(truth), np.asarray(clusters)
+    if len(true) == 0 or true.shape != found.shape:
+        raise ValueError(
+            f"{len(true)} true classes but {len(found)} clusters; give one of each a particle"
+        )
+    shared = contingency_matrix(true, found)
+    rows, columns = linear_sum_assignment(shared, maximize=True)
+    return ClusterReport(
+        clusters=shared.shape[1],
+        accuracy=float(shared[rows, columns].sum() / len(true)),
+        ari=float(adjusted_rand_score(true, found)),
+        nmi=float(normalized_mutual_info_score(true, found)),
+    )
+
+
 def mean_interval(values: npt.ArrayLike) -> tuple[float, float]:
     """Return the mean of independent values and the half width of its 95 % interval.
 
@@ -286,3 +344,93 @@ def _ranked_hits(
         )
     order = np.argsort(-values, kind="stable")
     return match_positions(positions[order], true, radius) >= 0, values[order], len(true)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTable:
+    """How well classes agree with the true ones, as a matrix and what follows from it.
+
+    Attributes
+    ----------
+    classes
+        k names.
+    confusion
+        (k, k) int64 how many of a true class, a row, were given a class, a column.
+    """
+
+    classes: tuple[str, ...]
+    confusion: npt.NDArray[np.int64]
+
+    @property
+    def support(self) -> npt.NDArray[np.int64]:
+        """(k,) how many are truly of a class."""
+        counts: npt.NDArray[np.int64] = self.confusion.sum(1)
+        return counts
+
+    @property
+    def precision(self) -> Floats:
+        """(k,) right ones among those that were given the class; 0 where there are none."""
+        return _share(self.confusion.diagonal(), self.confusion.sum(0))
+
+    @property
+    def recall(self) -> Floats:
+        """(k,) right ones among those truly of the class; 0 where there are none."""
+        return _share(self.confusion.diagonal(), self.support)
+
+    @property
+    def f1(self) -> Floats:
+        """(k,) harmonic mean of the two."""
+        return _share(2 * self.confusion.diagonal(), self.support + self.confusion.sum(0))
+
+    @property
+    def accuracy(self) -> float:
+        """Share that is right."""
+        return float(_share(self.confusion.trace(), self.confusion.sum()))
+
+    @property
+    def macro(self) -> tuple[float, float, float]:
+        """Mean precision, recall and F1 of the classes that truly occur."""
+        return self._mean((self.support > 0).astype(np.float64))
+
+    @property
+    def weighted(self) -> tuple[float, float, float]:
+        """The same, each class weighted by how many are truly of it."""
+        return self._mean(self.support.astype(np.float64))
+
+    def _mean(self, weights: Floats) -> tuple[float, float, float]:
+        columns = (self.precision, self.recall, self.f1)
+        precision, recall, f1 = (
+            float(_share(weights @ column, weights.sum())) for column in columns
+        )
+        return precision, recall, f1
+
+
+def class_table(true: Sequence[str], said: Sequence[str]) -> ClassTable:
+    """Compare classes with the true ones, name by name.
+
+    Parameters
+    ----------
+    true, said
+        n names each. The table has all that occur in either, in the order of their names, `OTHER`
+        last.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many of both, or none.
+    """
+    if len(true) != len(said) or not len(true):
+        raise ValueError(
+            f"{len(true)} true classes but {len(said)} to compare; give one each for at least one"
+        )
+    classes = sorted({*true, *said}, key=lambda name: (name == OTHER, name))
+    row = {name: i for i, name in enumerate(classes)}
+    confusion = np.zeros((len(classes),) * 2, dtype=np.int64)
+    np.add.at(confusion, ([row[name] for name in true], [row[name] for name in said]), 1)
+    return ClassTable(tuple(classes), confusion)
+
+
+def _share(part: npt.ArrayLike, whole: npt.ArrayLike) -> Floats:
+    """Divide; nothing of nothing is 0."""
+    parts, wholes = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    return np.divide(parts, wholes, out=np.zeros_like(wholes), where=wholes > 0)

@@ -50,3 +50,30 @@ def finish(job: Job[T], report: Callable[[Progress], None] = lambda _: None) -> 
                 result: T = end.value
                 return result
             report(progress)
+
+
+class Pace:
+    """How fast a job goes, to say how long its present phase will take.
+
+    What counts is what was done since the phase was first reported: one that goes on after a stop
+    begins in its middle.
+    """
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._first = self._latest = 0
+        self._began = 0.0
+
+    def seconds_left(self, progress: Progress, now: float) -> float | None:
+        """Take note of a report at ``now`` (seconds, of any clock) and estimate what is left.
+
+        Returns
+        -------
+        float or None
+            Seconds until the phase is over; None while nobody can say.
+        """
+        if progress.phase != self._phase or progress.step < self._latest:
+            self._phase, self._first, self._began = progress.phase, progress.step, now
+        self._latest = progress.step
+        done, left = progress.step - self._first, progress.total - progress.step
+        return (now - self._began) * left / done if done > 0 and left > 0 else None

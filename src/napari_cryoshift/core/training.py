@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .devices import half_precision, keep_freed_memory
 from .progress import Job, Progress
-from .resume import Bookmark
+from .resume import Bookmark, Stateful
 
 Batch = TypeVar("Batch")
 
@@ -33,6 +33,7 @@ def optimise(
     weight_decay: float = 0.0,
     report_every: int = 10,
     bookmark: Bookmark | None = None,
+    parts: Mapping[str, Stateful] | None = None,
 ) -> Job[None]:
     """Take one optimiser step a batch and report after each.
 
@@ -58,6 +59,8 @@ def optimise(
         Metrics are read back from the device once in so many steps.
     bookmark
         Of the run that this is a stage of.
+    parts
+        By name, what is trained besides the model that the bookmark is of.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def optimise(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
     )
-    if bookmark.begin(optimiser=optimiser, schedule=schedule):
+    if bookmark.begin(**(parts or {}), optimiser=optimiser, schedule=schedule):
         yield from descend(
             optimiser,
             itertools.islice(batches, bookmark.step, None),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,11 +279,14 @@ class TrainingData:
         Unlabelled volumes of the tomogram at hand.
     support
         The few volumes that a person labelled.
+    start
+        Weights of an encoder to go on from, such as `Checkpoint.encoder`, by their names in it.
     """
 
     source: Subtomograms | None = None
     target: Subtomograms | None = None
     support: Subtomograms | None = None
+    start: Mapping[str, torch.Tensor] | None = None
 
     def need(self, name: str) -> Subtomograms:
         """Return the set called ``name``.

@@ -94,6 +94,33 @@ def sample_rotated(
     return sampled.reshape(-1, box, box, box)
 
 
+def rotated_at_random(volumes: Tensor, generator: np.random.Generator) -> Tensor:
+    """Turn each volume by a random rotation; where nothing is known of it there is white noise.
+
+    The missing wedge turns with it. The axis passes through the centre of the box, index d // 2,
+    and values are interpolated linearly.
+
+    Parameters
+    ----------
+    volumes
+        (n, d, d, d) of mean 0 and standard deviation 1, as the noise is.
+    generator
+        Draws the rotations and the noise.
+    """
+    n, d = len(volumes), volumes.shape[-1]
+    rotations = random_rotations(n, generator).to(volumes.device)
+    # In units of half a side, in which the centre of an even box lies a little off 0.
+    centre = volumes.new_full((3, 1), (d // 2) / ((d - 1) / 2) - 1)
+    with torch.autocast(volumes.device.type, enabled=False):  # half of it would miss by a voxel
+        affine = torch.cat([rotations, centre - rotations @ centre], 2)
+        grid = torch.nn.functional.affine_grid(affine, [n, 1, d, d, d], align_corners=True)
+        sampled = torch.nn.functional.grid_sample(volumes.unsqueeze(1), grid, align_corners=True)
+    seed = int(generator.integers(2**62))
+    noise = torch.randn(volumes.shape, generator=torch.Generator().manual_seed(seed))
+    known = (grid.abs() <= 1).all(-1)
+    return torch.where(known, sampled.squeeze(1), noise.to(volumes.device))
+
+
 def resampling_matrix(
     n_in: int, n_out: int, step: float, offsets: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
@@ -156,7 +183,14 @@ def resampled(volumes: Subtomograms, *, box: int, voxel_size: float) -> Subtomog
     return dataclasses.replace(volumes, read=read, box=box, voxel_size=voxel_size)
 
 
-def crop(tomogram: Tomogram, particles: Particles, *, box: int, voxel_size: float) -> Subtomograms:
+def crop(
+    tomogram: Tomogram,
+    particles: Particles,
+    *,
+    box: int,
+    voxel_size: float,
+    scaled: bool = True,
+) -> Subtomograms:
     """Subtomograms at the particles, read from the tomogram only when asked for.
 
     Each is resampled to ``voxel_size`` about its exact position, made protein positive (by
@@ -173,6 +207,8 @@ def crop(tomogram: Tomogram, particles: Particles, *, box: int, voxel_size: floa
         Side of a subtomogram in its own voxels.
     voxel_size
         Of the subtomograms, Å.
+    scaled
+        Without it they keep their grey values, but for the sign.
 
     Raises
     ------
@@ -204,7 +240,8 @@ def crop(tomogram: Tomogram, particles: Particles, *, box: int, voxel_size: floa
         # One by one, for what is cut from a fine tomogram may be a thousand times what is kept.
         for volume, row in zip(volumes, rows, strict=True):
             volume[:] = read_one(row)
-        return standardise(sign * volumes)
+        volumes *= sign
+        return standardise(volumes) if scaled else volumes
 
     def read_one(row: np.int64) -> Tensor:
         cut = torch.from_numpy(_cut(tomogram, corner[row], side))

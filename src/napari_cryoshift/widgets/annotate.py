@@ -31,10 +31,11 @@ def finished(session: Session) -> dict[str, bool]:
     labels = [
         int((table.label == known.name).sum()) for known in session.classes if known.name != OTHER
     ]
+    enough = session.answers is not None or (bool(labels) and min(labels) >= ENOUGH)
     return {
         "Open": session.tomogram is not None,
         "Pick": bool(len(table)),
-        "Label": bool(labels) and min(labels) >= ENOUGH and bool((table.predicted != "").any()),
+        "Label": enough and bool((table.predicted != "").any()),
         **{step: step in session.marks for step in ("Train", "Review", "Export")},
     }
 

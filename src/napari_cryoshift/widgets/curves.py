@@ -41,7 +41,7 @@ class Curves(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for plot in (self._losses, self._accuracies):
-            plot.setFixedHeight(120)
+            plot.setFixedHeight(120 if plot is self._losses else 150)  # the name of the steps
             plot.getAxis("left").setWidth(45)  # so that the steps stand below each other
             column.addWidget(plot)
         column.addWidget(self._legend)

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QWidget
 from superqt import QElidingLabel
 
-from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.progress import Job, Pace, Progress
 
 _LOG = logging.getLogger(__name__)
 _INTERVAL = 0.1
@@ -38,6 +38,8 @@ class Running(QObject):
         What it does.
     latest
         The last progress that was reported, or None.
+    seconds_left
+        Estimate for the present phase, or None while nobody can say.
     stopped
         A person stopped it.
     failure
@@ -64,9 +66,10 @@ class Running(QObject):
         super().__init__()
         self.title = title
         self.latest: Progress | None = None
+        self.seconds_left: float | None = None
         self.stopped = False
         self.failure = ""
-        self._phase_start = time.monotonic()
+        self._pace = Pace()
         self._worker: GeneratorWorker | None = None
 
     def stop(self) -> None:
@@ -75,22 +78,13 @@ class Running(QObject):
         if self._worker is not None:
             self._worker.quit()
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate for the present phase, or None while nobody can say."""
-        if self.latest is None or not 0 < self.latest.step <= self.latest.total:
-            return None
-        elapsed = time.monotonic() - self._phase_start
-        return elapsed * (self.latest.total - self.latest.step) / self.latest.step
-
     def _fail(self, text: str) -> None:
         self.failure = text
         self.failed.emit(text)
 
     def _follow(self, batch: list[Progress]) -> None:
-        if self.latest is None or self.latest.phase != batch[-1].phase:
-            self._phase_start = time.monotonic()
         self.latest = batch[-1]
+        self.seconds_left = self._pace.seconds_left(self.latest, time.monotonic())
         self.progressed.emit(batch)
 
 

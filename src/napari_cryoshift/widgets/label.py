@@ -50,6 +50,8 @@ class LabelPanel(Panel):
         session = self.session
         if session.tomogram is None:
             return "Open a tomogram, or try the sample."
+        if session.answers is not None:
+            return "The model names the kinds that it learnt; your labels say how right it is."
         kinds = [known for known in session.classes if known.name != OTHER]
         if not kinds:
             return "Type the name of a kind of particle above, e.g. ribosome."
@@ -96,6 +98,18 @@ class LabelPanel(Panel):
         self._brush.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._brush.toggled.connect(lambda _: self._choose(self._table.current_name()))
         self.body.addWidget(self._brush)
+        self._compare = QCheckBox("Also compare with known structures")
+        self._compare.setToolTip(
+            "Predictions then also go by how well a particle fits each structure of the library, "
+            "in all orientations. Takes a few seconds for a thousand particles, once."
+        )
+        self._compare.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._compare.clicked.connect(self._set_compare)
+        self.body.addWidget(self._compare)
+
+    def _set_compare(self, on: bool) -> None:
+        with self.attempt():
+            self.session.compare_with_structures(on)
 
     def _add(self) -> None:
         with self.attempt():
@@ -117,6 +131,8 @@ class LabelPanel(Panel):
         return Counter(self.session.particles.label.tolist())
 
     def _show_classes(self) -> None:
+        self._compare.setEnabled(self.session.tomogram is not None)
+        self._compare.setChecked(self.session.compares)
         self._table.show_classes(self.session.classes, self._counts())
         names = [known.name for known in self.session.classes]
         if self.gestures.brush and self.gestures.brush not in names:

@@ -174,6 +174,11 @@ class Notebook:
         self._opened()[0].add_class(name.strip())
         self._read_all()
 
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Make several kinds of particle, in one step."""
+        self._opened()[0].add_classes(names)
+        self._read_all()
+
     def rename_class(self, old: str, new: str) -> None:
         """Call a kind of particle something else; its labels follow."""
         self._opened()[0].rename_class(old, new.strip())

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Labels
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.project import Project
-from napari_cryoshift.core.types import Particles, Tomogram
-from napari_cryoshift.core.workflows import PickParams, pick
+from napari_cryoshift.core.types import OTHER, Particles, Tomogram
+from napari_cryoshift.core.workflows import PickParams, RecentreParams, pick, recentre
 
 from .editors import FloatEdit, IntEdit
 from .form import Form
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import napari
 
 _NO_MASK = "the whole tomogram"
+_ALL_SHOWN = "all that are shown"
 _MORE = 100
 
 
@@ -40,6 +42,7 @@ class PickPanel(Panel):
         self.body.addWidget(self._find)
         self.body.addWidget(self._make_threshold())
         self._make_more()
+        self._make_recentring()
         self.body.addStretch(1)
         for event in ("inserted", "removed"):
             getattr(viewer.layers.events, event).connect(self._list_masks)
@@ -47,6 +50,8 @@ class PickPanel(Panel):
         self.listen(self.session.tomogram_changed, self._show_tomogram)
         self.listen(self.session.particles_changed, self._show_scores)
         self.listen(self.session.threshold_changed, self._show_threshold)
+        self.listen(self.session.classes_changed, self._list_kinds)
+        self._list_kinds()
         self._show_tomogram()
 
     def advice(self) -> str:  # noqa: D102
@@ -144,6 +149,64 @@ class PickPanel(Panel):
         name = self._masks.currentText()
         return None if name == _NO_MASK else np.asarray(self.layers.viewer.layers[name].data) > 0
 
+    # --- recentring ---
+
+    def _make_recentring(self) -> None:
+        self._kinds = QComboBox()
+        self._kinds.setObjectName("kinds")
+        self._kinds.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._kinds.setToolTip(
+            "A kind of particle: those labelled or predicted as it are compared with the mean of "
+            "the labelled ones. All that are shown: with their own mean, if they are of one kind."
+        )
+        self._centring: Form[RecentreParams] = Form(
+            RecentreParams, ["largest"], folded=["resolution", "missing_wedge", "rounds"]
+        )
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QLabel("Move"))
+        row.addWidget(self._kinds, 1)
+        which = QWidget()
+        which.setLayout(row)
+        move = button(
+            "Recentre particles",
+            self.recentre,
+            "Move particles onto what they were meant for. Undo takes all back at once.",
+        )
+        self.body.addWidget(Folded("Recentre", which, self._centring, move))
+
+    def _list_kinds(self) -> None:
+        chosen = self._kinds.currentData()
+        self._kinds.clear()
+        self._kinds.addItem(_ALL_SHOWN, "")
+        for known in self.session.classes:
+            if known.name != OTHER:
+                self._kinds.addItem(known.name, known.name)
+        self._kinds.setCurrentIndex(max(self._kinds.findData(chosen), 0))
+
+    def recentre(self) -> None:
+        """Recentre particles of the chosen kind, or all that are shown, in the background."""
+        with self.attempt():
+            session, kind = self.session, self._kinds.currentData()
+            if session.project is None or session.tomogram is None:
+                raise ValueError("no tomogram is open; open one, or try the sample")
+            params = self._centring.params().model_copy(update={"diameter": session.diameter})
+            shown = session.particles.take(session.shown)
+            moved, examples = shown, shown
+            if kind:
+                said = np.where(shown.label == "", shown.predicted, shown.label)
+                moved, examples = shown.take(said == kind), shown.take(shown.label == kind)
+            if not len(examples):
+                what = f"0 particles are labelled {kind}" if kind else "0 particles are shown"
+                raise ValueError(f"{what}; {'label' if kind else 'find'} some first")
+            job = _recentred(session.project, session.tomogram, moved, examples, params)
+            session.work.run(job, "Recentring particles", done=self._take_moved)
+
+    def _take_moved(self, tomogram: Tomogram) -> None:
+        if tomogram is self.session.tomogram:
+            with self.attempt():
+                self.session.show_moved()
+
     # --- how many ---
 
     def _make_threshold(self) -> QWidget:
@@ -222,3 +285,19 @@ def _picked(
     yield Progress("keeping the candidates", 0, 0)
     project.set_picks(tomogram.name, picks)
     return picks
+
+
+def _recentred(
+    project: Project,
+    tomogram: Tomogram,
+    particles: Particles,
+    examples: Particles,
+    params: RecentreParams,
+) -> Job[Tomogram]:
+    """Recentre, and write to the project here, as one step of undo; return the tomogram."""
+    found = yield from recentre(tomogram, particles, examples, params)
+    far = (found.positions != particles.positions).any(axis=1)
+    yield Progress("keeping the positions", 0, 0)
+    if far.any():
+        project.move(particles.id[far], found.positions[far])
+    return tomogram

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.types import OTHER, Particles
 
 Classify = Callable[[npt.NDArray[np.float32], Particles], Particles]
@@ -96,10 +98,37 @@ def predicted(particles: Particles, embeddings: Embeddings, classify: Classify) 
     return blank.replace(probabilities=probabilities, classes=answer.classes)
 
 
+class Judged(NamedTuple):
+    """Labelled particles beside what is predicted of them without their own label.
+
+    Attributes
+    ----------
+    ids
+        (m,) of the particles.
+    labels, answers
+        (m,) str.
+    how
+        Which labels these are, in words.
+    """
+
+    ids: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.object_]
+    answers: npt.NDArray[np.object_]
+    how: str
+
+    @property
+    def wrong(self) -> npt.NDArray[np.int64]:
+        """Ids of the particles whose label is not what is predicted."""
+        wrong: npt.NDArray[np.int64] = self.ids[self.labels != self.answers]
+        return wrong
+
+
 def left_out(
     particles: Particles, embeddings: Embeddings, classify: Classify, most: int = 300
-) -> npt.NDArray[np.object_]:
+) -> Job[Judged]:
     """Predict each labelled particle as if it had no label.
+
+    Those that have no embedding, or are the only one of their class, cannot be judged.
 
     Parameters
     ----------
@@ -107,11 +136,6 @@ def left_out(
         As of `predicted`.
     most
         So many particles without a label are taken along as background.
-
-    Returns
-    -------
-    array
-        (n,) str, "" where a particle has no label, no embedding, or is the only one of its class.
     """
     answers = np.full(len(particles), "", dtype=object)
     rows = np.flatnonzero(embeddings.have(particles))
@@ -124,4 +148,7 @@ def left_out(
         label[i] = ""
         if (label == particles.label[row]).any():
             answers[row] = classify(vectors, table.replace(label=label)).predicted[i]
-    return answers
+        yield Progress("leaving out each label", i + 1, len(labelled))
+    judged = np.flatnonzero(answers != "")
+    said = answers[judged]
+    return Judged(particles.id[judged], particles.label[judged], said, "left out in turn")

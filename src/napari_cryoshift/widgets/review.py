@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QKeySequence, QPixmap, QShortcut, QShowEvent
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent, QKeySequence, QPixmap, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel
 from scipy.stats import binomtest
 
 from napari_cryoshift.core.types import OTHER, Particles
 
 from .gallery import PICTURE, Gallery, Tile
+from .live import Live
 from .panel import Panel, button, wrapped
 from .pictures import box_at, pixmap, sections
-from .predictions import left_out
+from .predictions import Judged
 from .queue import margin
 from .style import colour_of, title_of
 
@@ -41,7 +42,7 @@ class ReviewPanel(Panel):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
-        self._answers = np.empty(0, dtype=object)
+        self._judged: Judged | None = None
         self._make_queue()
         self._gallery = Gallery()
         self._gallery.setMinimumHeight(2 * (PICTURE + 24))
@@ -51,15 +52,14 @@ class ReviewPanel(Panel):
         self._make_keys()
         self._estimate = wrapped("")
         self._estimate.setToolTip(
-            "Each label is left out in turn and predicted from the others. Labels of doubtful "
-            "particles make this figure worse than the truth."
+            "Each label is left out in turn and predicted from the others; of a model that answers "
+            "by itself, those labels count that it has not seen. Labels of doubtful particles "
+            "make this figure worse than the truth."
         )
         self.body.addWidget(self._estimate)
-        # Leaving out each label takes a moment: only when a person looks, and not at each click.
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(300)
-        self._later.timeout.connect(self._estimate_figures)
+        # Leaving out each label takes a moment: only while a person looks.
+        self._judging = Live(self.session.judge, "Leaving out each label", self)
+        self._judging.made.connect(self._show_judged)
         self.listen(self.session.particles_changed, self._on_particles)
         self.listen(self.session.classes_changed, self._list_kinds)
         self._list_kinds()
@@ -78,7 +78,11 @@ class ReviewPanel(Panel):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: D102
         super().showEvent(event)
         self.refill()
-        self._later.start()
+        self._judging.renew()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: D102
+        super().hideEvent(event)
+        self._judging.rest()
 
     # --- the queue ---
 
@@ -120,8 +124,8 @@ class ReviewPanel(Panel):
         doubt = 1 - np.nan_to_num(margin(table))
         unlabelled = table.label == ""
         if what == "disagreements":
-            answers = self._left_out()
-            return (answers != "") & (answers != table.label), doubt
+            wrong = () if self._judged is None else self._judged.wrong
+            return np.isin(table.id, wrong), doubt
         if what == "of one kind":
             mine = table.predicted == self._kind.currentData()
             return mine & unlabelled & self.session.shown, np.nan_to_num(table.confidence)
@@ -151,7 +155,7 @@ class ReviewPanel(Panel):
                 self._fill(self._gallery.ids)
             else:
                 self.refill()
-            self._later.start()
+            self._judging.renew()
 
     # --- accept and correct ---
 
@@ -204,13 +208,11 @@ class ReviewPanel(Panel):
 
     # --- how good is it ---
 
-    def _left_out(self) -> npt.NDArray[np.object_]:
-        session = self.session
-        return left_out(session.particles, session.embeddings, session.classify)
-
-    def _estimate_figures(self) -> None:
-        if self.isVisible():
-            self._estimate.setText(estimate(self.session.particles.label, self._left_out()))
+    def _show_judged(self, judged: Judged) -> None:
+        self._judged = judged
+        self._estimate.setText(estimate(judged))
+        if self._what.currentText() == "disagreements" and not self._gallery.count():
+            self.refill()
 
 
 def _tile(table: Particles, row: int, colours: dict[str, str]) -> Tile:
@@ -226,12 +228,10 @@ def _tile(table: Particles, row: int, colours: dict[str, str]) -> Tile:
     )
 
 
-def estimate(labels: npt.NDArray[np.object_], answers: npt.NDArray[np.object_]) -> str:
-    """Say precision and recall of the left-out labels, with 95 % intervals (Wilson 1927)."""
-    asked = answers != ""
-    said, true = answers[asked], labels[asked]
-    right = said == true
-    found, real = said != OTHER, true != OTHER
+def estimate(judged: Judged) -> str:
+    """Say precision and recall, with 95 % intervals (Wilson 1927)."""
+    right = judged.answers == judged.labels
+    found, real = judged.answers != OTHER, judged.labels != OTHER
     if not found.any() or not real.any():
         return "Precision and recall come with more labels."
     figures = []
@@ -240,4 +240,4 @@ def estimate(labels: npt.NDArray[np.object_], answers: npt.NDArray[np.object_]) 
         figures.append(
             f"{name} {right[rows].mean():.2f} ({interval.low:.2f} to {interval.high:.2f})"
         )
-    return f"Estimated {' and '.join(figures)}, from {asked.sum()} labels left out in turn."
+    return f"Estimated {' and '.join(figures)}, from {len(right)} labels {judged.how}."

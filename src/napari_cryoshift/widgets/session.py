@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, finalize
 
@@ -12,12 +13,14 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from napari_cryoshift.core import workflows
+from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.types import Particles, Tomogram
 
 from . import predictions, queue
+from .answers import Answers, answers_by_itself, guess_kinds
 from .job import sentence
 from .notebook import Notebook
-from .predictions import Embeddings
+from .predictions import Embeddings, Judged
 from .work import Work
 
 if TYPE_CHECKING:
@@ -41,6 +44,10 @@ class Session(Notebook):
         The model that predicts; None until it is needed.
     embeddings
         What the model sees in the particles.
+    fits
+        How well the particles fit the known structures, as far as they were compared.
+    answers
+        What the model says of them by itself; None if predictions start from labels.
     work
         The long work of this session.
     """
@@ -58,6 +65,8 @@ class Session(Notebook):
         self.current: int | None = None
         self.checkpoint: Checkpoint | None = None
         self.embeddings = Embeddings()
+        self.fits = Embeddings()
+        self.answers: Answers | None = None
         self.work = Work()
         self.work.failed.connect(self.failed.emit)
         self.work.finished.connect(self.embed)
@@ -90,7 +99,8 @@ class Session(Notebook):
         """Show a tomogram, with what the project has and remembers of it."""
         self._visited.clear()
         self.current = None
-        self.embeddings = Embeddings()
+        self.fits = Embeddings()
+        self._forget()
         # Before the table is read: what is hidden need not be embedded.
         self.threshold = float(self.remembered(f"threshold of {tomogram.name}", -np.inf))
         self.diameter = float(self.remembered("diameter", self.diameter))
@@ -100,7 +110,8 @@ class Session(Notebook):
 
     def change_tomogram(self, *, voxel_size: float | None = None, dark: bool | None = None) -> None:
         """Correct voxel size or contrast; what the model saw before is void."""
-        self.embeddings = Embeddings()
+        self.fits = Embeddings()
+        self._forget()
         super().change_tomogram(voxel_size=voxel_size, dark=dark)
 
     def show_picks(self, picks: Particles) -> None:
@@ -108,6 +119,10 @@ class Session(Notebook):
         self.threshold = queue.first_threshold(picks.score)
         super().show_picks(picks)
         self.set_threshold(self.threshold)
+
+    def show_moved(self) -> None:
+        """Take over particles that were moved in the project."""
+        self._read()
 
     def add(self, position: npt.ArrayLike, name: str = "") -> int:
         """Add a particle at zyx voxels, and make it the current one."""
@@ -117,10 +132,21 @@ class Session(Notebook):
 
     def take(self, particles: Particles) -> None:
         """Predict for the table, and tell everyone; what is missing for it is computed."""
-        super().take(predictions.predicted(particles, self.embeddings, self.classify))
+        if self.answers is None:
+            particles = predictions.predicted(particles, self.embeddings, self.classify)
+        else:
+            particles = self.answers.predicted(particles)
+        super().take(particles)
         if self.current is not None and self.row is None:
             self.select(None)
         self.embed()
+
+    def rename_class(self, old: str, new: str) -> None:
+        """Call a kind of particle something else; its labels and predictions follow."""
+        super().rename_class(old, new)
+        if self.answers is not None and old in self.answers.kinds.values():
+            kinds = self.answers.kinds.items()
+            self.call({name: new.strip() if kind == old else kind for name, kind in kinds})
 
     # --- how much is shown ---
 
@@ -188,11 +214,35 @@ class Session(Notebook):
     # --- the model ---
 
     def use(self, checkpoint: Checkpoint) -> None:
-        """Predict with this model from now on."""
+        """Predict with this model from now on: by its own classes if it has any, or from labels."""
         self.checkpoint = checkpoint
-        self.embeddings = Embeddings()
+        self.answers = self._own_answers(checkpoint) if answers_by_itself(checkpoint) else None
+        self._forget()
         self.checkpoint_changed.emit()
         self.take(self.particles)
+
+    def answer_by_itself(self, on: bool) -> None:
+        """Let the model name its own classes, or predict from labels by what it sees."""
+        own = on and self.checkpoint is not None and answers_by_itself(self.checkpoint)
+        if own != (self.answers is not None) and self.checkpoint is not None:
+            self.answers = self._own_answers(self.checkpoint) if own else None
+            self.checkpoint_changed.emit()
+            self.take(self.particles)
+
+    def call(self, kinds: Mapping[str, str]) -> None:
+        """Say which kinds of particle the model's own classes stand for."""
+        if self.answers is not None and self.checkpoint is not None:
+            self.remember(f"kinds of {self.checkpoint.digest}", dict(kinds))
+            self.answers = self.answers.called(kinds)
+            self.checkpoint_changed.emit()
+            self.take(self.particles)
+            self._add_kinds()
+
+    def judge(self) -> Job[Judged]:
+        """Predict the labelled particles without their own labels, to see how right that is."""
+        if self.answers is None:
+            return predictions.left_out(self.particles, self.embeddings, self.classify)
+        return self.answers.judge(self.particles)
 
     def embed(self) -> None:
         """Compute in the background what predictions need and is not there yet."""
@@ -201,11 +251,17 @@ class Session(Notebook):
         if self.checkpoint is None:
             self.checkpoint = workflows.shipped_checkpoint()
             self.checkpoint_changed.emit()
+        folder = None if self.project is None else self.project.folder / "embeddings"
+        if self.answers is not None:
+            unasked = self.shown & ~self.answers.known.have(self.particles)
+            if unasked.any():
+                self._ask(self.tomogram, self.particles.take(unasked), self.checkpoint, folder)
+                return
         missing = self.shown & ~self.embeddings.have(self.particles)
         if not missing.any():
+            self._compare(self.tomogram, folder)
             return
         wanted, checkpoint = self.particles.take(missing), self.checkpoint
-        folder = None if self.project is None else self.project.folder / "embeddings"
 
         def keep(vectors: npt.NDArray[np.float32]) -> None:
             if checkpoint is self.checkpoint:
@@ -215,10 +271,73 @@ class Session(Notebook):
         job = workflows.embed(self.tomogram, wanted, checkpoint, cache=folder)
         self.work.run(job, "Preparing predictions", done=keep, background=True)
 
-    @staticmethod
-    def classify(vectors: npt.NDArray[np.float32], particles: Particles) -> Particles:
+    @property
+    def compares(self) -> bool:
+        """Whether predictions from labels also go by how well particles fit known structures."""
+        return bool(self.remembered("compare with structures", False))
+
+    def compare_with_structures(self, on: bool) -> None:
+        """Have predictions go by known structures, too, or not."""
+        if self.compares != on:
+            self.remember("compare with structures", on)
+            self.take(self.particles)
+
+    def _compare(self, tomogram: Tomogram, folder: Path | None) -> None:
+        """Compare in the background the particles that were not compared yet, if wanted."""
+        missing = self.shown & ~self.fits.have(self.particles)
+        if not self.compares or self.answers is not None or not missing.any():
+            return
+        wanted = self.particles.take(missing)
+
+        def keep(scores: npt.NDArray[np.float32]) -> None:
+            if tomogram is self.tomogram:
+                self.fits = self.fits.add(wanted, scores)
+                self.take(self.particles)
+
+        job = workflows.compare(tomogram, wanted, cache=folder)
+        self.work.run(job, "Comparing with known structures", done=keep, background=True)
+
+    def _ask(
+        self, tomogram: Tomogram, wanted: Particles, checkpoint: Checkpoint, folder: Path | None
+    ) -> None:
+        """Ask the model for its own classes, in the background."""
+
+        def keep(probabilities: npt.NDArray[np.float32]) -> None:
+            if checkpoint is self.checkpoint and self.answers is not None:
+                self.answers = self.answers.add(wanted, probabilities)
+                self.take(self.particles)
+                self._add_kinds()
+
+        job = workflows.predict(tomogram, wanted, checkpoint, cache=folder)
+        self.work.run(job, "Predicting", done=keep, background=True)
+
+    def _own_answers(self, checkpoint: Checkpoint) -> Answers:
+        known = [one.name for one in self.classes]
+        kinds = guess_kinds(checkpoint.classes, known)
+        for name, kind in self.remembered(f"kinds of {checkpoint.digest}", {}).items():
+            if kind in known:  # and was not renamed since
+                kinds[name] = kind
+        return Answers.of(checkpoint, kinds)
+
+    def _add_kinds(self) -> None:
+        """Make the kinds that the model found, if a person does not have them yet."""
+        known = {one.name for one in self.classes}
+        missing = set(self.particles.predicted) - known - {""}
+        if missing:
+            self.add_classes(sorted(missing))
+
+    def _forget(self) -> None:
+        """What the model saw and said is of other volumes."""
+        self.embeddings = Embeddings()
+        if self.answers is not None:
+            self.answers = self.answers.forgotten()
+
+    def classify(self, vectors: npt.NDArray[np.float32], particles: Particles) -> Particles:
         """Predict all particles from the labelled ones, given a vector each."""
-        return workflows.classify(vectors, particles)
+        more = []
+        if self.compares and self.fits.have(particles).any():
+            more.append(workflows.fits(self.fits.all_of(particles)))
+        return workflows.classify(vectors, particles, more=more)
 
 
 _SESSIONS: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()

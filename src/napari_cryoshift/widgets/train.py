@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +15,26 @@ from qtpy.QtWidgets import QButtonGroup, QLabel
 from napari_cryoshift import __version__
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.devices import best_device
+from napari_cryoshift.core.domain_views import called, names_structures, source_for
 from napari_cryoshift.core.embeddings import fingerprint
 from napari_cryoshift.core.methods import METHODS, MethodParams
-from napari_cryoshift.core.methods.cryoshift_data import KNOWN_SOURCE, read_once, simulate_known
+from napari_cryoshift.core.methods.cryoshift_data import KNOWN_SOURCE, read_once
 from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.training import DivergedError
 from napari_cryoshift.core.types import Particles, Subtomograms, Tomogram, TrainingData
 from napari_cryoshift.core.volumes import crop
-from napari_cryoshift.core.workflows import SourceParams, shipped_checkpoint, simulate_source, train
+from napari_cryoshift.core.workflows import SourceParams, train
 
+from .answers import guess_kinds
 from .cards import MethodCard
 from .curves import Curves
 from .form import Form
+from .judging import Judging
 from .panel import Folded, Panel, button, wrapped
-from .runs import RunList
+from .predicting import Predicting
+from .runs import keep_run, runs_folder
 from .sources import SourceList
+from .tuning import Tuning
 
 if TYPE_CHECKING:
     import napari
@@ -44,7 +49,11 @@ class TrainPanel(Panel):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
-        self._make_runs()
+        self.body.addWidget(QLabel("Predict with"))
+        self._predicting = Predicting(self)
+        self.body.addWidget(self._predicting)
+        self._tuning = Tuning(self)
+        self.body.addWidget(self._tuning)
         self._make_cards()
         self._make_details()
         self._start = button("Start training", self.start)
@@ -52,12 +61,11 @@ class TrainPanel(Panel):
         self._curves = Curves()
         self._curves.hide()
         self.body.addWidget(self._curves)
+        self._judging = Judging(self)
+        self.body.addWidget(self._judging)
         self.body.addStretch(1)
         self.listen(self.session.particles_changed, self._show_counts)
-        self.listen(self.session.tomogram_changed, self._show_runs)
-        self.listen(self.session.checkpoint_changed, self._show_runs)
         self._show_counts()
-        self._show_runs()
 
     def advice(self) -> str:  # noqa: D102
         device = _DEVICES[best_device().type]
@@ -66,6 +74,9 @@ class TrainPanel(Panel):
                 f"Running on the {device}; go on labelling meanwhile. Stopped, and started again "
                 "with the same settings and data, it goes on."
             )
+        if self.session.answers is not None:
+            count = int((self.session.particles.predicted != "").sum())
+            return f"{count:,} particles are named by what it has learnt. Next: Review them."
         return f"Nothing has to be trained to predict. A training runs on the {device} here."
 
     # --- what to train ---
@@ -88,7 +99,9 @@ class TrainPanel(Panel):
         fields = [name for name in SourceParams.model_fields if name not in ticked]
         self._simulations = {
             name: Form(
-                SourceParams, fields, defaults=KNOWN_SOURCE if _by_name(name) else SourceParams()
+                SourceParams,
+                fields,
+                defaults=KNOWN_SOURCE if names_structures(name) else SourceParams(),
             )
             for name in METHODS
         }
@@ -136,7 +149,7 @@ class TrainPanel(Panel):
                 self._simulation.params(structures=() if every else ids),
                 self.session.tomogram,
                 self.session.particles.take(self.session.shown),
-                self._folder(),
+                runs_folder(self.session.project),
             )
             self.session.work.run(job, "Training", done=self._keep, follow=self._curves.add)
             self._curves.reset()
@@ -145,39 +158,8 @@ class TrainPanel(Panel):
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         with self.attempt():
-            card = {**checkpoint.card, "figures": self._curves.latest}
-            checkpoint = dataclasses.replace(checkpoint, card=card)
-            folder = self._folder()
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                name = f"{datetime.now():%Y%m%d-%H%M%S}-{checkpoint.method}.safetensors"
-                checkpoint.save(folder / name)
             self.session.use(checkpoint)
             self.session.mark("Train")
-
-    # --- earlier runs ---
-
-    def _make_runs(self) -> None:
-        self.body.addWidget(QLabel("Predict with"))
-        self._runs = RunList()
-        self._runs.chosen.connect(self._use_run)
-        self.body.addWidget(self._runs)
-
-    def _folder(self) -> Path | None:
-        project = self.session.project
-        return None if project is None else project.folder / "checkpoints"
-
-    def _show_runs(self) -> None:
-        self._runs.show_runs(self._folder(), self.session.checkpoint)
-
-    def _use_run(self, file: Path | None) -> None:
-        with self.attempt():
-            self.session.use(shipped_checkpoint() if file is None else Checkpoint.load(file))
-
-
-def _by_name(method: str) -> bool:
-    """Whether a method learns to name known structures, and not only to tell particles apart."""
-    return "source" in METHODS[method].needs
 
 
 def _training(
@@ -196,21 +178,35 @@ def _training(
         target = yield from read_once(_cropped(tomogram, particles, source))
     if "support" in needs:
         support = _support(tomogram, particles, source)
-    simulated = simulate_known(source) if _by_name(method) else simulate_source(source)
-    data = TrainingData(source=simulated, target=target, support=support)
-    card = {
+    simulated = source_for(method, source)
+    card: dict[str, Any] = {
         "program": f"napari-cryoshift {__version__}",
         "source": source.model_dump(mode="json"),
-        "labels": 0 if support is None else len(support),
     }
-    resume = None
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        resume = folder / f"{_fingerprint(method, params, card, tomogram, particles)}.run"
-        for stopped in folder.glob("*.run"):  # by other settings: one stopped training is kept
-            if stopped != resume:
-                stopped.unlink()
-    return (yield from train(method, params, data, card, resume))
+    if support is not None:
+        labelled = particles.take(particles.label != "")
+        card["learnt_from"] = labelled.positions.tolist()
+        if names_structures(method):  # what a person calls a ribosome is that of the library
+            card["called"] = guess_kinds(simulated.classes, support.classes)
+            simulated = called(simulated, card["called"])
+    data = TrainingData(source=simulated, target=target, support=support)
+    if folder is None:
+        return (yield from train(method, params, data, card))
+    folder.mkdir(parents=True, exist_ok=True)
+    name = _fingerprint(method, params, card, tomogram, particles)
+    resume, before = folder / f"{name}.run", folder / f"{name}.before"
+    for stopped in (*folder.glob("*.run"), *folder.glob("*.before")):
+        if stopped not in (resume, before):  # by other settings: one stopped training is kept
+            stopped.unlink()
+    try:
+        checkpoint = yield from train(method, params, data, card, resume, before)
+    except DivergedError as error:
+        if not before.exists():
+            raise
+        keep_run(folder, Checkpoint.load(before))
+        raise DivergedError(f"{error}; as it was before adapting, it is in the list") from error
+    keep_run(folder, checkpoint, before)
+    return checkpoint
 
 
 def _fingerprint(

@@ -4,7 +4,7 @@ from .correlate import Fit, MatchParams, align, matched_filter, standard_scores
 from .grids import rotation_grid, shift_grid
 from .optics import BandParams, OpticsParams
 from .particles import PER_DETAIL, box_for, match_particles, moved
-from .templates import Band, Template
+from .templates import Band, Template, computing_device
 from .tomogram import TemplateMatchingParams, match_tomogram
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "TemplateMatchingParams",
     "align",
     "box_for",
+    "computing_device",
     "match_particles",
     "match_tomogram",
     "matched_filter",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,10 @@ class Fit:
     ----------
     score
         (n,) float32 normalised correlation, −1 to 1.
+    strength
+        (n,) float32 how much of the structure there is, in standard deviations of the noise: the
+        output of the matched filter, which no bright neighbour lowers. It compares volumes that
+        have kept their grey values (`crop` with ``scaled=False``).
     rotations
         (n, 3, 3) float32 active rotations, structure to volume, acting on xyz.
     shifts
@@ -75,8 +80,27 @@ class Fit:
     """
 
     score: Floats
+    strength: Floats
     rotations: Floats
     shifts: Floats
+
+    @classmethod
+    def of_rotations(cls, rotations: npt.ArrayLike) -> Fit:
+        """Orientations (n, 3, 3) that are known, of centred volumes; the rest is NaN."""
+        known = np.asarray(rotations, np.float32)
+        unknown = np.full(len(known), np.nan, np.float32)
+        return cls(unknown, unknown, known, np.zeros((len(known), 3), np.float32))
+
+    @classmethod
+    def joined(cls, fits: Sequence[Fit]) -> Fit:
+        """Rows of several, one after the other."""
+        return cls(
+            *(np.concatenate([getattr(fit, field.name) for fit in fits]) for field in fields(cls))
+        )
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Fit:
+        """Return some rows."""
+        return Fit(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def matched_filter(
@@ -84,6 +108,7 @@ def matched_filter(
     structures: Sequence[Structure],
     params: MatchParams = MatchParams(),  # noqa: B008 (frozen)
     *,
+    measure: Literal["score", "strength"] = "score",
     defocus: npt.ArrayLike | None = None,
     noise: npt.ArrayLike | None = None,
     device: torch.device | str | None = None,
@@ -103,6 +128,8 @@ def matched_filter(
         k of them.
     params
         How they are compared.
+    measure
+        Of a fit, as in `Fit`.
     defocus
         (n,) µm, where it differs between the volumes; by default that of the parameters.
     noise
@@ -114,7 +141,7 @@ def matched_filter(
     Returns
     -------
     ndarray
-        (n, k) float32, −1 to 1.
+        (n, k) float32.
 
     Raises
     ------
@@ -127,8 +154,8 @@ def matched_filter(
     scores = np.empty((len(volumes), len(structures)), np.float32)
     for rows in comparison.batches(len(volumes)):
         # For the largest value, half precision is exact enough; for its place it is not.
-        score, _ = comparison.run(volumes, rows, half=True)
-        scores[rows] = score.cpu().numpy()
+        score, strength, _ = comparison.run(volumes, rows, half=True)
+        scores[rows] = (score if measure == "score" else strength).cpu().numpy()
         yield Progress("comparing with the structures", int(rows[-1]) + 1, len(volumes))
     return scores
 
@@ -152,14 +179,16 @@ def align(
     n = len(volumes)
     found = Fit(
         score=np.empty(n, np.float32),
+        strength=np.empty(n, np.float32),
         rotations=np.empty((n, 3, 3), np.float32),
         shifts=np.empty((n, 3), np.float32),
     )
     rotations = comparison.bank.rotations
     for rows in comparison.batches(n):
-        score, best = comparison.run(volumes, rows, half=False)
+        score, strength, best = comparison.run(volumes, rows, half=False)
         shift, rotation = best[:, 0] // len(rotations), best[:, 0] % len(rotations)
         found.score[rows] = score[:, 0].cpu().numpy()
+        found.strength[rows] = strength[:, 0].cpu().numpy()
         found.rotations[rows] = rotations[rotation].cpu().numpy()
         found.shifts[rows] = comparison.shifts[shift].cpu().numpy() * volumes.voxel_size
         yield Progress("aligning", int(rows[-1]) + 1, n)
@@ -204,13 +233,13 @@ class _Comparison:
 
     def run(
         self, volumes: Subtomograms, rows: npt.NDArray[np.int64], *, half: bool
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compare some volumes, in half precision where the hardware has it, or not.
 
         Returns
         -------
-        scores, places : Tensor
-            (b, k) the largest scores, and where they are: shift · r + rotation.
+        scores, strengths, places : Tensor
+            (b, k) the largest scores and strengths, and where they are: shift · r + rotation.
         """
         bank, band = self.bank, self.bank.band
         transfer = self.transfer if len(self.transfer) == 1 else self.transfer[rows]
@@ -228,7 +257,9 @@ class _Comparison:
             score, rotation = (best.float() / bank.norms(weight, k)).max(1)
             scores.append(score)
             places.append(shift.gather(1, rotation[:, None])[:, 0] * len(bank.rotations) + rotation)
-        return torch.stack(scores, 1), torch.stack(places, 1)
+        score = torch.stack(scores, 1)
+        # The noise has half its power in the phase of the template.
+        return score, score * norm * 2**0.5, torch.stack(places, 1)
 
 
 def _prepare(

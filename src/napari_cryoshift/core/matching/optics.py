@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -26,6 +28,18 @@ class BandParams(Params):
     tilt_centre: float = Field(
         0.0, gt=-60, lt=60, title="Middle of the tilt range", description="Degrees."
     )
+
+    def seen(self, k: Tensor) -> Tensor:
+        """Whether the tilt series has seen frequencies (..., 3) xyz: (...) bool.
+
+        What `imaging.missing_wedge` says on the grid of a box, for any frequency.
+        """
+        slack = 1e-6 * float(k.abs().max())
+        x, z = k[..., 0].abs(), k[..., 2] * torch.where(k[..., 0] < 0, -1.0, 1.0)
+        half = 90 - self.missing_wedge
+        lowest, highest = (math.radians(self.tilt_centre + side * half) for side in (-1, 1))
+        below = z * math.cos(highest) <= x * math.sin(highest) + slack
+        return below & (z * math.cos(lowest) >= x * math.sin(lowest) - slack)
 
 
 class OpticsParams(BandParams):

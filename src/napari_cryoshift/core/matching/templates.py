@@ -175,11 +175,17 @@ class Template:
         cls, structure: Structure, resolution: float, device: torch.device | str = "cpu"
     ) -> Template:
         """Transform a structure up to a resolution in Å."""
-        n = len(structure.density)
-        step = 1 / (_OVERSAMPLING * n * structure.voxel_size)
+        density = torch.from_numpy(structure.density).to(device)
+        return cls.of_density(density, structure.voxel_size, resolution)
+
+    @classmethod
+    def of_density(cls, density: Tensor, voxel_size: float, resolution: float) -> Template:
+        """Transform a density (n, n, n) with its centre at n // 2 up to a resolution in Å."""
+        n = len(density)
+        step = 1 / (_OVERSAMPLING * n * voxel_size)
         reach = int(np.ceil(1 / (resolution * step))) + 1
-        waves = torch.from_numpy(_waves(n, reach, step * structure.voxel_size)).to(device)
-        values = torch.from_numpy(structure.density).to(device, torch.complex64)
+        waves = torch.from_numpy(_waves(n, reach, step * voxel_size)).to(density.device)
+        values = density.to(torch.complex64)
         for _ in range(3):
             # Three turns bring z, y, x back into their order, each transformed once.
             values = torch.tensordot(values, waves, ([0], [1]))

@@ -1,6 +1,7 @@
 """What every method is: parameters, what it needs, and fit, embed, predict."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -38,6 +39,13 @@ class Method(nn.Module, ABC):
     needs: ClassVar[frozenset[str]]
     """Of "source", "target", "support"."""
     params_type: ClassVar[type[MethodParams]]
+    follows_labels: ClassVar[bool] = False
+    """New labels count at once, without `fit`; so its predictions start from those there are."""
+    adapting: ClassVar[str] = ""
+    """Phase of `fit` that adapts what was learnt to the target; it is reported with step 0 before
+    anything has changed. "" if there is none."""
+    builds_on_embedding: ClassVar[bool] = False
+    """It goes on from an embedding: the one that comes with the package, unless one is given."""
 
     params: MethodParams
     box: int
@@ -57,3 +65,17 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def predict(self, volumes: Tensor) -> Tensor:
         """(n, d, d, d) → (n, k) probabilities of `classes`."""
+
+    def embed_source(self, volumes: Tensor) -> Tensor:
+        """The same of volumes of the source: many, and of all classes, at once.
+
+        Another than `embed` only where a method treats source and target apart.
+        """
+        return self.embed(volumes)
+
+    def views(self, volumes: Tensor) -> Mapping[str, Tensor]:
+        """What it makes of volumes, to be looked at: name → (n, d, d, d) of the same grey values.
+
+        Most methods make nothing that can be seen.
+        """
+        return {}

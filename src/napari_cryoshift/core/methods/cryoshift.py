@@ -14,14 +14,8 @@ from napari_cryoshift.core.augment import half_turns
 from napari_cryoshift.core.domains import Domains, Draw
 from napari_cryoshift.core.epochs import BestEpoch, epochs
 from napari_cryoshift.core.losses import domain_accuracy, domain_loss
-from napari_cryoshift.core.networks.cb3d import CB3D
-from napari_cryoshift.core.networks.densenet3d import DenseNet3D
-from napari_cryoshift.core.networks.discriminators import VolumeDiscriminator
-from napari_cryoshift.core.networks.dsrf3d import DSRF3D
-from napari_cryoshift.core.networks.fsda import FSDA
-from napari_cryoshift.core.networks.resnet3d import ResNet3D
-from napari_cryoshift.core.networks.step_zero import StepZero, Strided
-from napari_cryoshift.core.networks.warp import WarpNetwork, extremes, unit_range
+from napari_cryoshift.core.networks.statistics import measuring, normalises
+from napari_cryoshift.core.networks.warp import extremes, unit_range
 from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.training import descend, seeded
@@ -29,8 +23,11 @@ from napari_cryoshift.core.types import TrainingData
 
 from .base import Method, MethodParams
 from .cryoshift_criterion import Figure, adapted_loss, source_loss
-from .cryoshift_params import CryoShiftParams, StepZeroParams, WarpParams
+from .cryoshift_networks import step_zero_network, warp_network
+from .cryoshift_params import CryoShiftParams
 from .cryoshift_step import Adversaries, adaptation_losses, domain_labels
+
+_BATCH = 32
 
 
 class CryoShift(Method):
@@ -39,7 +36,8 @@ class CryoShift(Method):
     Bandyopadhyay et al. 2022. Stage one trains a classifier M on the source. Stage two goes on
     with a warp network W, which learns to make simulated volumes look like the target, against a
     discriminator D of volumes; and with one discriminator F_d of features a class, against which
-    the features of M are trained.
+    the features of M are trained. M's predictions of the target are made informative too, which is
+    no part of the paper.
 
     No label of the target is used, nor how many of a class are in it. Which epoch is the best, and
     when the learning rate falls, is decided by the loss on source volumes that were held out, less
@@ -55,6 +53,7 @@ class CryoShift(Method):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})
     params_type: ClassVar[type[MethodParams]] = CryoShiftParams
+    adapting: ClassVar[str] = "adapting to the target"
 
     params: CryoShiftParams
 
@@ -81,25 +80,54 @@ class CryoShift(Method):
         ValueError
             If either is missing, or they do not fit.
         """
-        p, device = self.params, self._device
-        domains = Domains.of(data, seed=p.seed, device=device)
-        bookmark = bookmark or Bookmark()
+        bookmark, device = bookmark or Bookmark(), self._device
+        domains = self._domains(data)
         self.classes = domains.source.classes
         self._build(len(self.classes))
         self.to(device).eval()
-        with seeded(p.seed, torch.device("cpu")):
-            adversaries = Adversaries(p, self.network.width, len(self.classes)).to(device)
-        if adversaries.of_volumes is not None:
-            yield from self._pretrain(adversaries, adversaries.of_volumes, domains, bookmark)
         yield from self._learn_source(domains, bookmark)
-        if self.warper is not None or adversaries.of_features is not None:
-            yield from self._adapt(adversaries, domains, bookmark)
+        yield from self._adapt(domains, bookmark)
+
+    def adapt(self, data: TrainingData, bookmark: Bookmark | None = None) -> Job[None]:
+        """Adapt to a target what has learnt the source already, on its own or for another target.
+
+        Parameters
+        ----------
+        data, bookmark
+            As in `fit`; the source is of the same classes.
+
+        Raises
+        ------
+        ValueError
+            If a set is missing, they do not fit, or the classes are others.
+        """
+        domains = self._domains(data)
+        if domains.source.classes != self.classes:
+            raise ValueError(
+                f"the source has the classes {', '.join(domains.source.classes)} but what was "
+                f"learnt are {', '.join(self.classes) or 'none'}; give a source of the same "
+                "classes, or fit anew"
+            )
+        yield from self._adapt(domains, bookmark or Bookmark())
 
     def embed(self, volumes: Tensor) -> Tensor:
         """(n, d, d, d) → (n, e) features of M."""
         self.eval()
         with torch.no_grad():
             return self.network.features(unit_range(volumes.to(self._device))).float()
+
+    def embed_source(self, volumes: Tensor) -> Tensor:
+        """The same, normalised by the statistics of these volumes where each domain has its own."""
+        if self.params.adaptation.statistics != "own" or not normalises(self.network):
+            return self.embed(volumes)
+        network = copy.deepcopy(self.network).eval()
+        given = unit_range(volumes.to(self._device))
+        batches = [given[i : i + _BATCH] for i in range(0, len(given), _BATCH)]
+        with torch.no_grad():
+            with measuring(network):
+                for batch in batches:
+                    network(batch)
+            return torch.cat([network.features(batch) for batch in batches]).float()
 
     def predict(self, volumes: Tensor) -> Tensor:
         """(n, d, d, d) → (n, k) probabilities.
@@ -133,44 +161,23 @@ class CryoShift(Method):
             warped: Tensor = self.warper(unit_range(given))
         return low + (high - low) * warped
 
+    def views(self, volumes: Tensor) -> Mapping[str, Tensor]:
+        """(n, d, d, d) → the same as W warps them, if there is a W."""
+        return {} if self.warper is None else {"warped": self.warp(volumes)}
+
     def _build(self, classes: int) -> None:
         """Make M and W anew, from the seed."""
         p = self.params
         with seeded(p.seed, torch.device("cpu")):
-            self.network = _network(p.step_zero, self.box, classes)
-            self.warper = _warper(p.warp, self.box)
+            self.network = step_zero_network(p.step_zero, self.box, classes)
+            self.warper = warp_network(p.warp, self.box)
+
+    def _domains(self, data: TrainingData) -> Domains:
+        return Domains.of(data, seed=self.params.seed, device=self._device)
 
     @property
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device
-
-    def _pretrain(
-        self,
-        adversaries: Adversaries,
-        discriminator: VolumeDiscriminator,
-        domains: Domains,
-        bookmark: Bookmark,
-    ) -> Job[None]:
-        """Stage zero: D learns to tell source from target as they are."""
-        p = self.params.discriminator
-        optimiser = torch.optim.Adam(discriminator.parameters(), p.pretraining_rate)
-
-        def loss(draw: Draw) -> Mapping[str, Tensor]:
-            simulated, real = self._read_source(domains, draw), self._read_target(domains, draw)
-            judged = discriminator(torch.cat([simulated, real]))
-            is_real = domain_labels(len(simulated), len(real), judged.device)
-            accuracy = domain_accuracy(judged, is_real)
-            return {"loss": domain_loss(judged, is_real), "discriminator accuracy": accuracy}
-
-        if bookmark.begin(adversaries=adversaries, optimiser=optimiser):
-            yield from descend(
-                optimiser,
-                domains.draws(self.params.step_zero.batch, stage=0, first=bookmark.step),
-                loss,
-                phase="learning to tell simulated from real",
-                steps=p.pretraining,
-                bookmark=bookmark,
-            )
 
     def _learn_source(self, domains: Domains, bookmark: Bookmark) -> Job[None]:
         """Stage one: M learns the classes of the source."""
@@ -206,9 +213,40 @@ class CryoShift(Method):
                 bookmark=bookmark,
             )
 
-    def _adapt(self, adversaries: Adversaries, domains: Domains, bookmark: Bookmark) -> Job[None]:
+    def _pretrain(
+        self, adversaries: Adversaries, domains: Domains, bookmark: Bookmark
+    ) -> Job[None]:
+        """D learns to tell source from target as they are, if W is to be trained against it."""
+        p, discriminator = self.params.discriminator, adversaries.of_volumes
+        if discriminator is None:
+            return
+        optimiser = torch.optim.Adam(discriminator.parameters(), p.pretraining_rate)
+
+        def loss(draw: Draw) -> Mapping[str, Tensor]:
+            simulated, real = self._read_source(domains, draw), self._read_target(domains, draw)
+            judged = discriminator(torch.cat([simulated, real]))
+            is_real = domain_labels(len(simulated), len(real), judged.device)
+            accuracy = domain_accuracy(judged, is_real)
+            return {"loss": domain_loss(judged, is_real), "discriminator accuracy": accuracy}
+
+        if bookmark.begin(adversaries=adversaries, optimiser=optimiser):
+            yield from descend(
+                optimiser,
+                domains.draws(self.params.step_zero.batch, stage=0, first=bookmark.step),
+                loss,
+                phase="learning to tell simulated from real",
+                steps=p.pretraining,
+                bookmark=bookmark,
+            )
+
+    def _adapt(self, domains: Domains, bookmark: Bookmark) -> Job[None]:
         """Stage two: M, W, D and F_d are trained together."""
         p = self.params
+        with seeded(p.seed, torch.device("cpu")):
+            adversaries = Adversaries(p, self.network.width, len(self.classes)).to(self._device)
+        if self.warper is None and not p.adaptation.present:
+            return
+        yield from self._pretrain(adversaries, domains, bookmark)
         trained = copy.deepcopy(self)
         adversaries.train()
         rates = {
@@ -223,7 +261,7 @@ class CryoShift(Method):
             if module is not None
         )
         best = BestEpoch(self, trained, optimiser, patience=3, factor=0.8)
-        before, phase, steps = Figure(), "adapting to the target", p.epochs * p.iterations
+        before, phase, steps = Figure(), self.adapting, p.epochs * p.iterations
 
         def loss(draw: Draw) -> Mapping[str, Tensor]:
             trained.train()
@@ -276,25 +314,3 @@ class CryoShift(Method):
         if self.params.augment:
             volumes = half_turns(volumes, np.random.default_rng(seed))
         return unit_range(volumes.to(self._device))
-
-
-def _network(params: StepZeroParams, box: int, classes: int) -> StepZero:
-    match params.network:
-        case "strided":
-            return Strided(box, classes, params.width)
-        case "fsda":
-            return FSDA(box, classes)
-        case "cb3d":
-            return CB3D(box, classes)
-        case "dsrf3d":
-            return DSRF3D(box, classes)
-        case "densenet3d":
-            return DenseNet3D(classes)
-        case "resnet3d":
-            return ResNet3D(classes)
-
-
-def _warper(params: WarpParams, box: int) -> WarpNetwork | None:
-    if not params.present:
-        return None
-    return WarpNetwork(box, params.filters, noise=params.noise, distortion=params.distortion)

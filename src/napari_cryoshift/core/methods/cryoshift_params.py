@@ -43,7 +43,7 @@ class WarpParams(Params):
         description="Bound of the displacement along each axis, voxels.",
     )
     filters: int = Field(
-        8, ge=2, le=256, title="Filters", description="Of its first layer; 64 in the paper."
+        4, ge=2, le=256, title="Filters", description="Of its first layer; 64 in the paper."
     )
     against: Literal["discriminator", "task"] = Field(
         "discriminator",
@@ -66,6 +66,9 @@ class WarpParams(Params):
 class DiscriminatorParams(Params):
     """The discriminator D of volumes, against which W is trained; trained alone at first."""
 
+    filters: int = Field(
+        16, ge=1, le=256, title="Filters", description="Of its first layer; 64 in the paper."
+    )
     pretraining: int = Field(
         300, ge=1, title="Steps before", description="On source and target as they are."
     )
@@ -113,6 +116,21 @@ class AdaptationParams(Params):
     )
     weight: float = Field(0.25, ge=0, title="Weight", description="Of their loss in the sum.")
     learning_rate: float = Field(5e-4, gt=0, le=1, title="Learning rate", description="Of Adam.")
+    information: float = Field(
+        3.0,
+        ge=0,
+        title="Information",
+        description=(
+            "Weight of the mutual information of real volumes and their predicted classes, which "
+            "is made larger: predictions get surer, and no class is forgotten (SHOT). It sets in "
+            "as the reversal does; 0, as published, leaves it out."
+        ),
+    )
+
+    @property
+    def present(self) -> bool:
+        """Real volumes have a part in how the classifier is trained."""
+        return self.weighting != "none" or self.information > 0
 
 
 class CryoShiftParams(MethodParams):
@@ -155,7 +173,7 @@ class CryoShiftParams(MethodParams):
         10.0, gt=0, title="Weight of the task", description="Of the classification loss in the sum."
     )
     augment: bool = Field(
-        False,
+        True,
         title="Half turns",
         description="Turn volumes by 180° at random about the axes; the missing wedge stays.",
     )
@@ -174,11 +192,15 @@ class CryoShiftParams(MethodParams):
 PAPER = CryoShiftParams(
     step_zero=StepZeroParams(network="cb3d", epochs=120, learning_rate=1e-4),
     warp=WarpParams(filters=64),
-    adaptation=AdaptationParams(reversal=100.0, ramp=False, statistics="joint", learning_rate=1e-5),
+    discriminator=DiscriminatorParams(filters=64),
+    adaptation=AdaptationParams(
+        reversal=100.0, ramp=False, statistics="joint", learning_rate=1e-5, information=0.0
+    ),
     iterations=120,
     epochs=50,
     batch=4,
     learning_rate=1e-5,
+    augment=False,
 )
 """Bandyopadhyay et al. 2022, section 2.7, for CB3D; weights, reversals, batches and steps an epoch,
 which the paper leaves out, are those of its published code."""

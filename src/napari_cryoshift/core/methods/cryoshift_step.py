@@ -7,6 +7,7 @@ from napari_cryoshift.core.losses import (
     domain_accuracy,
     domain_loss,
     feature_domain_loss,
+    mutual_information,
     reversal_ramp,
     reverse_gradient,
 )
@@ -36,7 +37,7 @@ class Adversaries(nn.Module):
         self.of_volumes: VolumeDiscriminator | None = None
         self.of_features: FeatureDiscriminators | None = None
         if params.warp.present and params.warp.against == "discriminator":
-            self.of_volumes = VolumeDiscriminator()
+            self.of_volumes = VolumeDiscriminator(params.discriminator.filters)
         if params.adaptation.weighting != "none":
             deep = params.step_zero.network in ("cb3d", "dsrf3d")
             self.of_features = FeatureDiscriminators(width, classes, deep=deep)
@@ -87,7 +88,7 @@ def adaptation_losses(
         source = torch.cat([simulated, opposed])
         labels = labels.repeat(2)
 
-    if adversaries.of_features is None:
+    if not params.adaptation.present:
         features = network.features(source)
     elif params.adaptation.statistics == "joint":
         features = network.features(torch.cat([source, real]))
@@ -96,9 +97,11 @@ def adaptation_losses(
     logits = network.classifier(features).float()
     # The source filter: no real volume, which has no label, has a part in the task.
     terms["task loss"] = nn.functional.cross_entropy(logits[: len(source)], labels)
+    ramp = reversal_ramp(share) if params.adaptation.ramp else 1.0
+    if params.adaptation.information:
+        terms["information"] = mutual_information(logits[len(source) :].softmax(1))
     if adversaries.of_features is not None:
         weights = logits.detach().softmax(1)
-        ramp = reversal_ramp(share) if params.adaptation.ramp else 1.0
         seen = reverse_gradient(features.float(), params.adaptation.reversal * ramp).unsqueeze(1)
         if params.adaptation.weighting == "features":
             judged = adversaries.of_features(seen * weights.unsqueeze(2))
@@ -113,6 +116,7 @@ def adaptation_losses(
         "task loss": params.task_weight,
         "discriminator loss": params.discriminator.weight,
         "feature loss": params.adaptation.weight,
+        "information": -params.adaptation.information * ramp,
     }
     total = sum(factor * terms[name] for name, factor in factors.items() if name in terms)
     return {"loss": torch.as_tensor(total), **terms}

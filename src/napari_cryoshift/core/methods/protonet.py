@@ -9,12 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from napari_cryoshift.core.augment import half_turns
+from napari_cryoshift.core.distillation import Teacher, teachable
 from napari_cryoshift.core.fewshot import FewShotHead, FewShotParams, fit_head
 from napari_cryoshift.core.losses import prototypical_loss
-from napari_cryoshift.core.networks.protonet3d import ProtoNet3D, StridedEncoder
+from napari_cryoshift.core.networks.protonet3d import few_shot_encoder
 from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.resume import Bookmark
-from napari_cryoshift.core.training import episodes, optimise
+from napari_cryoshift.core.training import episodes, optimise, seeded
 from napari_cryoshift.core.types import OTHER, Subtomograms, TrainingData
 
 from .base import Method, MethodParams
@@ -41,6 +43,16 @@ class ProtoNetParams(MethodParams):
         1e-3, gt=0, le=1, title="Learning rate", description="Of AdamW, falling to 0."
     )
     weight_decay: float = Field(0.0, ge=0, le=1, title="Weight decay", description="Of AdamW.")
+    distillation: float = Field(
+        2.0,
+        ge=0,
+        le=100,
+        title="Learn from the matched filter",
+        description=(
+            "Weight of learning, beside the classes, how well a volume fits those structures of "
+            "the library that are among them."
+        ),
+    )
     head: FewShotParams = Field(
         FewShotParams(), title="Few-shot rule", description="How labels turn into predictions."
     )
@@ -62,6 +74,7 @@ class ProtoNet(Method):
     )
     needs: ClassVar[frozenset[str]] = frozenset({"support"})
     params_type: ClassVar[type[MethodParams]] = ProtoNetParams
+    follows_labels: ClassVar[bool] = True
 
     params: ProtoNetParams
     origin: Tensor
@@ -76,11 +89,7 @@ class ProtoNet(Method):
         self.classes = classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(params.seed)
-            self.encoder = (
-                ProtoNet3D(box)
-                if params.network == "protonet3d"
-                else StridedEncoder(box, params.width)
-            )
+            self.encoder = few_shot_encoder(params.network, box, params.width)
         width, k = self.encoder.width, len(classes)
         self.register_buffer("origin", torch.zeros(width))
         self.register_buffer("prototypes", torch.zeros(k, width))
@@ -93,15 +102,18 @@ class ProtoNet(Method):
         Parameters
         ----------
         data
-            ``source`` with labels, ``support`` with labels, or both.
+            ``source`` with labels, ``support`` with labels, or both; ``start``, if the encoder is
+            to go on from other weights than random ones.
         bookmark
             Of the training, to go on from it.
 
         Raises
         ------
         ValueError
-            If there is neither, or too little of either.
+            If there is neither, too little of either, or the weights are of another network.
         """
+        if data.start is not None:
+            self._start_from(data.start)
         if data.source is not None:
             yield from self._train(data.source, bookmark)
         if data.source is None or data.support is not None:
@@ -127,28 +139,56 @@ class ProtoNet(Method):
         head = FewShotHead(self.classes, self.origin, self.prototypes, self.labelled, self.scale)
         return head.predict(self.embed(volumes))
 
+    def _start_from(self, weights: Mapping[str, Tensor]) -> None:
+        try:
+            self.encoder.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the weights to start from are of another network than {self.params.network!r} "
+                f"for boxes of {self.box} voxels; choose the same one"
+            ) from error
+
     def _train(self, source: Subtomograms, bookmark: Bookmark | None) -> Job[None]:
         p = self.params
         if source.labels is None:
             raise ValueError(f"{len(source)} source volumes but no labels; give one label a volume")
+        device = self.origin.device
+        drawn = np.random.default_rng(p.seed)
         tasks = episodes(
             source.labels,
             ways=p.ways,
             shots=p.shots,
             queries=p.queries,
-            generator=np.random.default_rng(p.seed),
+            generator=drawn,
         )
+        # Each with a seed of the turns, so that a resumed run draws the same ones.
+        batches = ((task, int(drawn.integers(2**63))) for task in tasks)
+        bookmark = bookmark or Bookmark()
+        trained, teacher = [*self.encoder.parameters()], None
+        if p.distillation and (known := teachable(source)):
+            with seeded(p.seed, device):
+                teacher = Teacher(known, len(source), self.encoder.width).to(device)
+            trained += teacher.parameters()
+            if bookmark.begin(teacher=teacher):
+                yield from teacher.study(source)
 
-        def loss(task: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
-            volumes = source[task.reshape(-1)].to(self.origin.device)
-            embedded = self.encoder(volumes).float().reshape(p.ways, p.shots + p.queries, -1)
-            value, accuracy = prototypical_loss(embedded[:, : p.shots], embedded[:, p.shots :])
-            return {"loss": value, "accuracy": accuracy}
+        def loss(batch: tuple[npt.NDArray[np.int64], int]) -> Mapping[str, Tensor]:
+            task, seed = batch
+            rows = task.reshape(-1)
+            volumes = half_turns(source[rows], np.random.default_rng(seed)).to(device)
+            embedded = self.encoder(volumes).float()
+            grouped = embedded.reshape(p.ways, p.shots + p.queries, -1)
+            classes, accuracy = prototypical_loss(grouped[:, : p.shots], grouped[:, p.shots :])
+            terms = {"loss": classes, "accuracy": accuracy}
+            if teacher is not None:
+                fits = teacher.loss(embedded, torch.from_numpy(rows).to(device))
+                terms |= {"loss": classes + p.distillation * fits, "classes": classes, "fits": fits}
+            return terms
 
         self.train()
         yield from optimise(
-            self.encoder.parameters(),
-            tasks,
+            trained,
+            batches,
             loss,
             phase="learning the embedding",
             steps=p.tasks,

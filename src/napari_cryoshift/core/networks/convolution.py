@@ -1,4 +1,4 @@
-"""Convolution that is right at every size of the feature map."""
+"""Convolution that is right at every size of the feature map, and what networks are made of."""
 
 import torch
 from torch import Tensor, nn
@@ -17,3 +17,18 @@ class Conv3d(nn.Conv3d):
             return super().forward(input)
         with torch.autocast("cpu", enabled=False):
             return super().forward(input.float())
+
+
+def pooled_block(inputs: int, outputs: int) -> nn.Sequential:
+    """Convolution, batch norm, ReLU and max-pooling, which halves the map."""
+    return nn.Sequential(
+        Conv3d(inputs, outputs, 3, padding=1),
+        nn.BatchNorm3d(outputs),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+    )
+
+
+def rectified(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    """Convolution of 3³ that keeps the size of the map, and ReLU."""
+    return Conv3d(inputs, outputs, 3, padding=1), nn.ReLU()

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .convolution import Conv3d
+from .convolution import pooled_block
 from .step_zero import StepZero
 
 
@@ -30,19 +30,10 @@ class FSDA(StepZero):
         width = 128 * (box // 16) ** 3
         extractor = nn.Sequential(
             nn.Unflatten(1, (1, -1)),
-            _block(1, 16),
-            _block(16, 16),
-            _block(16, 16),
-            _block(16, 128),
+            pooled_block(1, 16),
+            pooled_block(16, 16),
+            pooled_block(16, 16),
+            pooled_block(16, 128),
             nn.Flatten(),
         )
         super().__init__(extractor, nn.Linear(width, classes), width)
-
-
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        Conv3d(inputs, outputs, 3, padding=1),
-        nn.BatchNorm3d(outputs),
-        nn.ReLU(),
-        nn.MaxPool3d(2),
-    )

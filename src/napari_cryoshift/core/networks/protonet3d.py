@@ -1,10 +1,11 @@
 """Encoders of the few-shot methods: a volume in, an embedding out."""
 
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
-from .convolution import Conv3d
+from .convolution import Conv3d, pooled_block
 
 
 class ProtoNet3D(nn.Module):
@@ -25,22 +26,13 @@ class ProtoNet3D(nn.Module):
         if box < 16:
             raise ValueError(f"box {box} is too small for four poolings; give at least 16")
         widths = [1, filters, filters, filters, filters]
-        self.blocks = nn.Sequential(*(_pooled_block(a, b) for a, b in pairwise(widths)))
+        self.blocks = nn.Sequential(*(pooled_block(a, b) for a, b in pairwise(widths)))
         self.width = filters * (box // 16) ** 3
 
     def forward(self, volumes: Tensor) -> Tensor:
         """(b, d, d, d) → (b, width)."""
         features: Tensor = self.blocks(volumes.unsqueeze(1))
         return features.flatten(1)
-
-
-def _pooled_block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        Conv3d(inputs, outputs, 3, padding=1),
-        nn.BatchNorm3d(outputs),
-        nn.ReLU(),
-        nn.MaxPool3d(2),
-    )
 
 
 class StridedEncoder(nn.Module):
@@ -77,6 +69,13 @@ class StridedEncoder(nn.Module):
         """(b, d, d, d) → (b, width)."""
         embedding: Tensor = self.head(self.stages(volumes.unsqueeze(1)).flatten(1))
         return embedding
+
+
+def few_shot_encoder(
+    network: Literal["strided", "protonet3d"], box: int, width: int
+) -> ProtoNet3D | StridedEncoder:
+    """Make an encoder by its name; only the strided one has a width to choose."""
+    return ProtoNet3D(box) if network == "protonet3d" else StridedEncoder(box, width)
 
 
 def _strided_block(inputs: int, outputs: int, *, kernel: int, stride: int) -> nn.Sequential:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -171,6 +171,18 @@ class Project:
         """
         with self._action(f"add class {name}") as connection:
             return class_table.add(connection, name, color)
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Make several classes as one action, as `add_class` does.
+
+        Raises
+        ------
+        ValueError
+            If a name is empty or taken; then none is made.
+        """
+        with self._action(f"add classes {', '.join(names)}") as connection:
+            for name in names:
+                class_table.add(connection, name, None)
 
     def rename_class(self, old: str, new: str) -> None:
         """Rename a class; its particles, colour and key stay with it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from napari_cryoshift.core.params import Params
 from napari_cryoshift.core.structures import Structure, library
@@ -35,7 +36,7 @@ class SourceParams(Params):
         20, ge=0, le=10_000, title="Distractors", description="Membranes and beads."
     )
     per_class: int = Field(
-        2000, ge=1, title="Volumes a class", description="Each made when it is read."
+        400, ge=1, title="Volumes a class", description="Each made when it is read."
     )
     seed: int = Field(0, ge=0, title="Seed", description="Same seed, same volumes.")
     imaging: ImagingParams = Field(
@@ -58,8 +59,21 @@ class SourceParams(Params):
     )
 
 
-def simulate_source(params: SourceParams, device: torch.device | str = "cpu") -> Subtomograms:
+def simulate_source(
+    params: SourceParams,
+    device: torch.device | str = "cpu",
+    background: Tensor | None = None,
+) -> Subtomograms:
     """A labelled, simulated set of library structures and invented ones, made on a device.
+
+    Parameters
+    ----------
+    params
+        What, and how it is imaged.
+    device
+        Where.
+    background
+        Boxes of a tomogram to put the particles into, as in `simulate_subtomograms`.
 
     Raises
     ------
@@ -72,6 +86,7 @@ def simulate_source(params: SourceParams, device: torch.device | str = "cpu") ->
         per_class=params.per_class,
         seed=params.seed,
         device=device,
+        background=background,
     )
 
 

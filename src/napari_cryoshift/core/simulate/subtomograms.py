@@ -38,6 +38,7 @@ def simulate_subtomograms(
     per_class: int,
     seed: int,
     device: torch.device | str = "cpu",
+    background: Tensor | None = None,
 ) -> Subtomograms:
     """Subtomograms of known classes, each made anew whenever it is read.
 
@@ -53,6 +54,9 @@ def simulate_subtomograms(
         Volume i depends on the seed and i alone, to the bit on one kind of device.
     device
         Where they are made, and returned.
+    background
+        (n, d, d, d) boxes of a tomogram, protein positive, its tilt axis y: one of them, drawn and
+        flipped at random, takes the place of the noise of each volume.
 
     Returns
     -------
@@ -62,11 +66,18 @@ def simulate_subtomograms(
     Raises
     ------
     ValueError
-        If there is no structure, or one is wider than the box.
+        If there is no structure, one is wider than the box, or the background has other boxes.
     """
     if not structures:
         raise ValueError("0 structures to simulate; give at least one")
     _check_box(structures, params)
+    if background is not None:
+        if background.shape[1:] != (params.box,) * 3 or len(background) == 0:
+            raise ValueError(
+                f"the background has the shape {tuple(background.shape)}; give at least one box of "
+                f"{params.box}³ voxels"
+            )
+        background = background.to(device)
     templates = [Template(torch.from_numpy(s.density).to(device), s.voxel_size) for s in structures]
     radii = [structure.diameter / 2 for structure in structures]
     power = None
@@ -76,7 +87,7 @@ def simulate_subtomograms(
     def read(rows: npt.NDArray[np.int64]) -> Tensor:
         generators = _generators(seed, rows)
         clean = place(templates, lay_out(radii, rows // per_class, params, generators), params)
-        volumes = image(clean, params, generators, power)
+        volumes = image(clean, params, generators, power, background)
         return standardise(volumes) if params.standardise else volumes
 
     n = len(structures)
@@ -148,6 +159,7 @@ def image(
     params: ImagingParams,
     generators: Sequence[np.random.Generator],
     power: Tensor | None = None,
+    background: Tensor | None = None,
 ) -> Tensor:
     """Image clean volumes: CTF, missing wedge, low-pass, and noise at the stated ratio.
 
@@ -162,6 +174,8 @@ def image(
     power
         (d, d, d // 2 + 1) spectrum of the particle that the ratio is stated for, by `mean_power`;
         None for each volume's own.
+    background
+        (n, d, d, d) boxes of a tomogram that take the place of the noise.
 
     Returns
     -------
@@ -182,6 +196,8 @@ def image(
             # What tilts leave of a particle is no filter that is known beforehand.
             mean = mean_particle(power).expand_as(clean)
             stated_for = imaging.variance(tilts.expose(mean, seeds, drawn, params)[0], params.box)
+    if background is not None:
+        noise = torch.fft.rfftn(_flipped(background, generators), dim=(-3, -2, -1))
     mixed = mix(signal, noise, power_ratio(params, drawn, filters), stated_for)
     noisy: Tensor = torch.fft.irfftn(mixed, s=clean.shape[1:], dim=(-3, -2, -1))
     return noisy
@@ -198,6 +214,20 @@ def _white(like: Tensor, seeds: Sequence[int]) -> Tensor:
     for volume, seed in zip(noise, seeds, strict=True):
         volume.normal_(generator=generator.manual_seed(seed))
     return noise
+
+
+def _flipped(background: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    """A box of the background for each generator, mirrored so that its wedge stays as it is.
+
+    Mirrored along the tilt axis, or about it by half a turn, a box has the same missing wedge, also
+    where the tilt range is not symmetric.
+    """
+    boxes = []
+    for generator in generators:
+        which, along, about = generator.integers((len(background), 2, 2))
+        flipped = [1] * along + [0, 2] * about
+        boxes.append(background[which].flip(flipped))
+    return torch.stack(boxes)
 
 
 def _check_box(structures: Sequence[Structure], params: ImagingParams) -> None:

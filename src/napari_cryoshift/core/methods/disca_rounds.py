@@ -1,0 +1,89 @@
+"""What DISCA draws in a step of learning, and what it knows from round to round."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_cryoshift.core.clustering import Labels
+from napari_cryoshift.core.training import shuffled
+
+
+class Draw(NamedTuple):
+    """Rows of the target, which of them are turned, and the seed of the step's random numbers."""
+
+    rows: npt.NDArray[np.int64]
+    turned: npt.NDArray[np.bool_]
+    seed: int
+
+
+def draws(n: int, batch: int, seed: int) -> Iterator[Draw]:
+    """Draw for steps without end: each particle comes as it is and turned, before any comes again.
+
+    Parameters
+    ----------
+    n
+        Particles.
+    batch
+        Volumes a step.
+    seed
+        The same seed draws the same.
+    """
+    generator = np.random.default_rng(seed)
+    for drawn in shuffled(2 * n, batch, generator):
+        yield Draw(drawn % n, drawn >= n, int(generator.integers(2**62)))
+
+
+class Grouping:
+    """The groups of the last round; a bookmark keeps it.
+
+    Parameters
+    ----------
+    untrained
+        The network begins with random weights: features of the first round compare with no others.
+
+    Attributes
+    ----------
+    rounds
+        How many were done.
+    labels
+        (n,) group of each particle.
+    count
+        How many groups; 0 before the first round.
+    lowest
+        Distortion index of the best round of those that compare.
+    settled
+        Whether the last round changed next to nothing.
+    """
+
+    def __init__(self, *, untrained: bool) -> None:
+        self._untrained = untrained
+        self.rounds, self.count, self.lowest, self.settled = 0, 0, math.inf, False
+        self.labels: Labels = np.empty(0, dtype=np.int64)
+
+    def take(self, labels: Labels, count: int, index: float, *, settled: bool) -> None:
+        """Take in a round."""
+        self.labels, self.count, self.settled = labels, count, settled
+        if self.rounds > 0 or not self._untrained:
+            self.lowest = min(self.lowest, index)
+        self.rounds += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Hand it out."""
+        return {
+            "rounds": self.rounds,
+            "labels": torch.from_numpy(self.labels),
+            "count": self.count,
+            "lowest": self.lowest,
+            "settled": self.settled,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Be as when `state_dict` was called."""
+        self.labels = state_dict["labels"].numpy()
+        self.rounds, self.count, self.lowest, self.settled = (
+            state_dict[name] for name in ("rounds", "count", "lowest", "settled")
+        )

@@ -1,0 +1,102 @@
+"""What a model says by itself, without a label: its classes, called as the person calls them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_cryoshift.core.checkpoint import Checkpoint
+from napari_cryoshift.core.methods import METHODS
+from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.types import OTHER, Particles
+
+from .predictions import Embeddings, Judged
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Probabilities of a model's own classes, a row a particle.
+
+    Attributes
+    ----------
+    kinds
+        Class of the model → kind of particle that it stands for, in the model's order. Several
+        classes may be of one kind.
+    learnt_from
+        (m, 3) zyx voxels of the labelled particles that the model has seen.
+    known
+        (n, k) probabilities of the classes, by particle.
+    """
+
+    kinds: Mapping[str, str]
+    learnt_from: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    known: Embeddings = field(default_factory=Embeddings)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, kinds: Mapping[str, str]) -> Answers:
+        """Begin, with no particle known."""
+        seen = np.asarray(checkpoint.card.get("learnt_from", ()), dtype=np.float64)
+        return cls(kinds, seen.reshape(-1, 3))
+
+    def add(self, particles: Particles, probabilities: npt.NDArray[np.float32]) -> Answers:
+        """Take in what the model says of particles."""
+        return dataclasses.replace(self, known=self.known.add(particles, probabilities))
+
+    def called(self, kinds: Mapping[str, str]) -> Answers:
+        """Have the classes stand for other kinds."""
+        return dataclasses.replace(self, kinds=kinds)
+
+    def forgotten(self) -> Answers:
+        """Know no particle any more."""
+        return dataclasses.replace(self, known=Embeddings())
+
+    def predicted(self, particles: Particles) -> Particles:
+        """Return the table with the model's predictions, and none where it was not asked."""
+        kinds = tuple(dict.fromkeys(self.kinds.values()))
+        have = self.known.have(particles)
+        said = np.full((len(particles), len(kinds)), np.nan)
+        if have.any():
+            column = [kinds.index(kind) for kind in self.kinds.values()]
+            said[have] = self.known.of(particles.take(have)) @ np.eye(len(kinds))[column]
+        predicted = np.full(len(particles), "", dtype=object)
+        predicted[have] = np.array(kinds, dtype=object)[said[have].argmax(1)]
+        return particles.replace(
+            predicted=predicted,
+            confidence=said.max(1),
+            probabilities=said if have.any() else None,
+            classes=kinds if have.any() else (),
+        )
+
+    def judge(self, particles: Particles) -> Job[Judged]:
+        """Compare with the labels that the model has not learnt from."""
+        yield Progress("comparing with labels", 0, 0)
+        table = self.predicted(particles)
+        rows = np.flatnonzero((table.label != "") & (table.predicted != ""))
+        seen = {position.tobytes() for position in self.learnt_from}
+        rows = rows[[table.positions[row].tobytes() not in seen for row in rows]]
+        said = table.predicted[rows]
+        return Judged(table.id[rows], table.label[rows], said, "that it did not learn from")
+
+
+def answers_by_itself(checkpoint: Checkpoint) -> bool:
+    """Whether a model predicts classes of its own, which no label has to be given for."""
+    return bool(checkpoint.classes) and not METHODS[checkpoint.method].follows_labels
+
+
+def guess_kinds(classes: Iterable[str], kinds: Iterable[str]) -> dict[str, str]:
+    """Say which of a person's kinds each class of a model is.
+
+    A class is the longest kind whose words are in its name: "80S ribosome (human)" is a
+    "ribosome". One that is none of them stays what it is called.
+    """
+    named = sorted(set(kinds) - {OTHER}, key=len, reverse=True)
+    return {name: next((k for k in named if _names(k, name)), name) for name in classes}
+
+
+def _names(kind: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(kind.casefold())}(?!\w)", name.casefold()) is not None
