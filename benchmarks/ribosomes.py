@@ -140,15 +140,11 @@ def rankings(tomogram, both, learnt, scores, clicked, others):
     }
 
 
-def picture(path, tomogram, both, learnt, scores, experts, n_clicks=10):
+def picture(path, tomogram, candidates, ranked, experts):
     """Means of the best-ranked candidates and of the expert list, as many, and their FSC."""
-    generator = np.random.default_rng(0)
-    clicked = generator.choice(len(experts), n_clicks, replace=False)
-    others = generator.choice(np.arange(OTHERS_FROM_RANK, CANDIDATES), n_clicks, replace=False)
-    ranked = rankings(tomogram, both, learnt, scores, clicked, others)["all joined"]
     best = np.argsort(-ranked, kind="stable")[: len(experts)]
     lists = {
-        f"{len(experts)} best ranked": both.take(best),
+        f"{len(experts)} best ranked": candidates.take(best),
         f"{len(experts)} of the expert list": Particles.at(experts),
     }
     params = AveragingParams(diameter=DIAMETER + 60, shift=80.0, rotation_step=15.0)
@@ -238,7 +234,12 @@ def main():
             cells = zip(np.mean(values, 0), np.std(values, 0), strict=True)
             print(f"{name:32}" + "".join(f"{m:9.3f} ± {s:.3f}" for m, s in cells), flush=True)
     if args.picture:
-        record["means"] = picture(args.picture, tomogram, both, learnt, scores, experts)
+        generator = np.random.default_rng(0)
+        clicked = generator.choice(len(experts), 10, replace=False)
+        others = generator.choice(np.arange(OTHERS_FROM_RANK, CANDIDATES), 10, replace=False)
+        ranked = rankings(tomogram, both, learnt, scores, clicked, others)
+        best = ranked["learned and matched filter"]
+        record["means"] = picture(args.picture, tomogram, candidates, best, experts)
         for name, mean in record["means"].items():
             print(f"{name}: {mean['resolution']:.0f} Å at an FSC of 0.143")
     args.results.parent.mkdir(exist_ok=True)

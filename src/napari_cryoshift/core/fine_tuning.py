@@ -90,7 +90,7 @@ def tune(
     params: TuneParams = TuneParams(),  # noqa: B008 (frozen)
     resume: Path | None = None,
 ) -> Job[Checkpoint]:
-    """Train an embedding on for a tomogram: some five minutes on two cores.
+    """Train an embedding on for a tomogram: some ten minutes on two cores.
 
     Families of structures that it was not to see stay held out.
 

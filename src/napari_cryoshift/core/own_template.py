@@ -1,8 +1,8 @@
 """A template of one's own: clicked particles show what to look for, in the tomogram's own optics.
 
-A known structure that fits them best finds more of their kind, the mean of these is a better
-template than any structure, and finds still more. It needs no knowledge of the microscope, as it
-has been through it.
+It begins with the known structure that fits them best and goes on with the mean of what fits that,
+which needs no knowledge of the microscope, as it has been through it. Whatever is strong fits any
+template somewhat, so that it can be led astray where more than particles are strong.
 """
 
 from __future__ import annotations
