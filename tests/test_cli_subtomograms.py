@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from napari_cryoshift.cli import main
 from napari_cryoshift.cli.subtomograms import CutSubtomograms
 from napari_cryoshift.core.formats import read_particles
 from napari_cryoshift.core.sets import read_metadata, read_set
@@ -64,3 +65,31 @@ def test_the_grid_is_that_of_the_embedding_unless_said(home):
 def test_an_empty_grid(home, wrong):
     with pytest.raises(ValueError, match=r"voxels of .* Å a side; give 2 voxels or more"):
         cut(home, "set.zarr", **wrong)
+
+
+def test_check_tells_a_set_whose_variances_give_its_classes_away(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    labels = np.repeat(["big", "small"], 20)
+    spread = np.where(labels == "big", 1.0, 1.5) * generator.uniform(0.95, 1.05, 40)
+    volumes = generator.normal(size=(40, 8, 8, 8)) * spread[:, None, None, None]
+    flags = ["--voxel-size", "10", "--particles", "light", "--axes", "zyx", "--quiet"]
+    np.savez(tmp_path / "leaky.npz", volumes=volumes, labels=labels)
+    assert main(["check", str(tmp_path / "leaky.npz"), *flags]) == 0
+    said = capsys.readouterr().out
+    assert "40 volumes of 8³ voxels of 10 Å" in said
+    assert "      20  big" in said
+    assert "by its variance alone 100%" in said
+    assert "standardise these volumes" in said
+
+    even = volumes - volumes.mean((1, 2, 3), keepdims=True)
+    even /= even.std((1, 2, 3), keepdims=True)
+    np.savez(tmp_path / "even.npz", volumes=even, labels=labels)
+    assert main(["check", str(tmp_path / "even.npz"), *flags]) == 0
+    assert "standardise" not in capsys.readouterr().out
+
+
+def test_check_refuses_a_set_without_labels(tmp_path, capsys):
+    np.savez(tmp_path / "set.npz", volumes=np.random.default_rng(0).normal(size=(4, 8, 8, 8)))
+    flags = ["--voxel-size", "10", "--particles", "light", "--axes", "zyx"]
+    assert main(["check", str(tmp_path / "set.npz"), *flags]) == 2
+    assert "set.npz has no labels; choose a labelled set" in capsys.readouterr().err

@@ -12,11 +12,13 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.structures import (
     Structure,
     add_structure,
     library,
     library_index,
+    most_alike,
     read_atoms,
     read_map,
     similarity,
@@ -331,3 +333,7 @@ def test_similarity_finds_the_rotation_of_a_copy_and_tells_others_apart(tmp_path
     other = structure_of(write_carbons(tmp_path / "rod.pdb", rod))
     assert similarity(plain, copy) > 0.95
     assert similarity(plain, other) < 0.8
+    (first, nearest), (second, farther) = finish(most_alike(plain, [other, copy], rotations=200))
+    assert nearest is copy
+    assert farther is other
+    assert first > 0.9 > second

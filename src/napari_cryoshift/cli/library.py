@@ -8,7 +8,13 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from napari_cryoshift.core.structures import LibraryEntry, add_structure, library, library_index
+from napari_cryoshift.core.structures import (
+    LibraryEntry,
+    add_structure,
+    library,
+    library_index,
+    most_alike,
+)
 from napari_cryoshift.core.tomograms import save_volume
 
 from .command import Command, output
@@ -48,6 +54,28 @@ class Show(Command):
         print(f"{'density':12}{x} × {y} × {z} voxels of {structure.voxel_size:g} Å")
         if path is not None:
             save_volume(path, structure.density, structure.voxel_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alike(Command):
+    """Say which structures of the library look most like one of it, in a minute or two.
+
+    A figure for a class that no training saw means little where a near relative of it was seen.
+    """
+
+    id: Positional[str]
+    """As `cryoshift library list` gives it."""
+    count: int = 10
+    """How many are printed."""
+
+    def run(self) -> None:
+        """Print the correlations at 12 Å a voxel, the best orientation of each."""
+        if self.count < 1:
+            raise ValueError(f"--count is {self.count}; give 1 or more")
+        structure = library().need(self.id)
+        others = [other for other in library().values() if other.id != structure.id]
+        for correlation, other in self.finish(most_alike(structure, others))[: self.count]:
+            print(f"{correlation:6.3f}  {other.id:12}  {other.family:20}  {other.name}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,9 @@ from napari_cryoshift.core.types import Subtomograms
 
 
 @dataclass(frozen=True)
-class SetFlags:
-    """A set of subtomograms, and what its file may not say."""
+class SetNotes:
+    """What the file of a set of subtomograms may not say."""
 
-    path: Path | None = None
-    """File or folder: .zarr, .mrcs, .star, .npy, .npz, .h5, or a folder with one a class."""
     voxel_size: float | None = None
     """Å, if the file does not say it."""
     particles: Literal["dark", "light"] | None = None
@@ -25,6 +23,31 @@ class SetFlags:
     trust_pickle: bool = False
     """Open a pickle of which you know who made it; even then it makes arrays and nothing else."""
 
+    def read(self, path: Path, *, as_stored: bool = False) -> Subtomograms:
+        """Open a set; with `as_stored`, its volumes are not standardised.
+
+        Raises
+        ------
+        ValueError
+            As `core.sets.read_set` does.
+        """
+        return read_set(
+            path,
+            voxel_size=self.voxel_size,
+            dark=None if self.particles is None else self.particles == "dark",
+            axes=self.axes,
+            trusted_pickle=self.trust_pickle,
+            as_stored=as_stored,
+        )
+
+
+@dataclass(frozen=True)
+class SetFlags(SetNotes):
+    """A set of subtomograms, and what its file may not say."""
+
+    path: Path | None = None
+    """File or folder: .zarr, .mrcs, .star, .npy, .npz, .h5, or a folder with one a class."""
+
     def open(self) -> Subtomograms | None:
         """Open the set; None without a path.
 
@@ -33,12 +56,4 @@ class SetFlags:
         ValueError
             As `core.sets.read_set` does.
         """
-        if self.path is None:
-            return None
-        return read_set(
-            self.path,
-            voxel_size=self.voxel_size,
-            dark=None if self.particles is None else self.particles == "dark",
-            axes=self.axes,
-            trusted_pickle=self.trust_pickle,
-        )
+        return None if self.path is None else self.read(self.path)

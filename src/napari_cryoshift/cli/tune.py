@@ -18,7 +18,7 @@ from .particles import load_embedding, read_inside
 
 @dataclass(frozen=True, kw_only=True)
 class Tune(TomogramCommand, TrainingCommand):
-    """Train the embedding on for one tomogram, in some ten minutes on two cores.
+    """Train the embedding on for one tomogram, in some five minutes on two cores.
 
     Printed is how the tomogram was taken, as far as it shows: its tilt range, defocus, resolution,
     noise, and how much its particles stand out. Known structures are then simulated in the same

@@ -53,7 +53,7 @@ class TuneParams(Params):
         description="How far picks may lie from the middle of their particle along each axis, Å.",
     )
     tasks: int = Field(
-        1000, ge=1, title="Training tasks", description="Few-shot tasks of 192 volumes."
+        500, ge=1, title="Training tasks", description="Few-shot tasks of 192 volumes."
     )
     learning_rate: float = Field(
         3e-4, gt=0, le=1, title="Learning rate", description="Of AdamW, falling to 0."
@@ -90,7 +90,7 @@ def tune(
     params: TuneParams = TuneParams(),  # noqa: B008 (frozen)
     resume: Path | None = None,
 ) -> Job[Checkpoint]:
-    """Train an embedding on for a tomogram: some ten minutes on two cores.
+    """Train an embedding on for a tomogram: some five minutes on two cores.
 
     Families of structures that it was not to see stay held out.
 

@@ -39,7 +39,7 @@ class Tuning(QWidget):
             "Tune the embedding to this tomogram",
             self.start,
             "Known structures are simulated as this tomogram was taken, in boxes of its own "
-            "background, and learnt to be told apart; no label is needed. Some ten minutes on two "
+            "background, and learnt to be told apart; no label is needed. Some five minutes on two "
             "cores.",
         )
         self._seen = wrapped("")

@@ -44,6 +44,7 @@ def read_set(
     dark: bool | None = None,
     axes: Axes | None = None,
     trusted_pickle: bool = False,
+    as_stored: bool = False,
 ) -> Subtomograms:
     """Open a set of subtomograms, whatever it is stored as.
 
@@ -64,6 +65,9 @@ def read_set(
         say. Arrays that AITom wrote are "xyz".
     trusted_pickle
         Open pickles too. Even then they can make arrays and nothing else.
+    as_stored
+        Leave mean and standard deviation of each volume as they are, which may tell its class
+        (`core.simulate.leak`).
 
     Returns
     -------
@@ -80,7 +84,7 @@ def read_set(
         fit, nobody says voxel size or sign, or it is a pickle that is not trusted.
     """
     stored = _open(Path(path), trusted_pickle=trusted_pickle)
-    return stored.subtomograms(voxel_size=voxel_size, dark=dark, axes=axes)
+    return stored.subtomograms(voxel_size=voxel_size, dark=dark, axes=axes, as_stored=as_stored)
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:

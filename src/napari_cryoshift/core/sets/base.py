@@ -64,9 +64,16 @@ class Stored:
     names: Sequence[str] = ()
 
     def subtomograms(
-        self, *, voxel_size: float | None, dark: bool | None, axes: Axes | None
+        self,
+        *,
+        voxel_size: float | None,
+        dark: bool | None,
+        axes: Axes | None,
+        as_stored: bool = False,
     ) -> Subtomograms:
         """Return the set in the program's own convention; what is given outdoes what the file says.
+
+        With `as_stored`, each volume keeps its mean and its standard deviation.
 
         Raises
         ------
@@ -101,7 +108,7 @@ class Stored:
             volumes = torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
             self._check_finite(volumes, chosen)
             volumes = -volumes if sign else volumes
-            return volumes if self.standardised else standardise(volumes)
+            return volumes if self.standardised or as_stored else standardise(volumes)
 
         return Subtomograms(
             read=read,

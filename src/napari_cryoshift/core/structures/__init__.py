@@ -11,7 +11,7 @@ from .library import (
     library_index,
 )
 from .maps import read_map
-from .similarity import similarity
+from .similarity import most_alike, similarity
 
 __all__ = [
     "Density",
@@ -21,6 +21,7 @@ __all__ = [
     "add_structure",
     "library",
     "library_index",
+    "most_alike",
     "read_atoms",
     "read_map",
     "similarity",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.spatial.transform import Rotation
 
+from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.volumes import sample_rotated, standardise
 
 from .library import Structure
@@ -58,6 +61,17 @@ def similarity(
         if scores[top] > best_score:
             best, best_score = trial[top], float(scores[top])
     return best_score
+
+
+def most_alike(
+    structure: Structure, others: Sequence[Structure], *, rotations: int = 600
+) -> Job[list[tuple[float, Structure]]]:
+    """Return the other structures with their `similarity`, the most similar first."""
+    found = []
+    for other in others:
+        yield Progress("comparing structures", len(found), len(others))
+        found.append((similarity(structure, other, rotations=rotations), other))
+    return sorted(found, key=lambda pair: -pair[0])
 
 
 def _correlations(
