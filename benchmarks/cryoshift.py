@@ -2,13 +2,15 @@
 
 Classes are the paper's four. A classifier that learnt them under one condition is adapted, without
 a label, to volumes of another, and tested on further volumes of that other. Rows are those of the
-paper's tables 2, 3, 5 and 6; `--table s1` runs those of its supplement, from one SNR to another.
+paper's tables 2 and 5; `--table` has the ablations of tables 2 and 3, the networks of table 6, and
+those of its supplement, from one SNR to another.
 
     python benchmarks/cryoshift.py                  # boxes of 24³, small networks, two processes
     python benchmarks/cryoshift.py --size paper     # its networks at 40³, on a graphics card
-    python benchmarks/cryoshift.py --table s1
+    python benchmarks/cryoshift.py --table ablations
 
-What is done is kept in the work folder; a run that was stopped goes on there.
+What is done is kept in the work folder: a run that was stopped goes on there, and what was run one
+seed after the other gives the table and the JSON when it is run with all of them.
 """
 
 import argparse
@@ -33,7 +35,6 @@ from napari_cryoshift.core.methods.cryoshift import CryoShift
 from napari_cryoshift.core.methods.cryoshift_params import PAPER, CryoShiftParams
 from napari_cryoshift.core.metrics import mean_interval
 from napari_cryoshift.core.networks.statistics import measuring
-from napari_cryoshift.core.networks.warp import unit_range
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.simulate.procedural import distractors
 from napari_cryoshift.core.simulate.settings import ImagingParams
@@ -62,6 +63,7 @@ ROWS = {
 """What differs from the method's defaults, to whose last row the paper has no counterpart."""
 
 MAIN = ("step zero", "AdaBN", *list(ROWS)[1:6])
+ABLATIONS = tuple(list(ROWS)[6:])
 
 PUBLISHED = {
     "step zero": 0.71,
@@ -91,7 +93,14 @@ SIZES = {
     "small": Size(
         box=24,
         voxel_size=16.0,
-        params=CryoShiftParams(step_zero={"epochs": 8}, epochs=6, iterations=50, batch=8),
+        params=CryoShiftParams(
+            step_zero={"epochs": 15},
+            discriminator={"pretraining": 60},
+            iterations=30,
+            epochs=4,
+            batch=8,
+            randomise=False,
+        ),
         networks=("strided", "fsda"),
         learnt=300,
         unlabelled=100,
@@ -162,7 +171,7 @@ def with_statistics_of(method, target):
     """Batch norm by what unlabelled volumes have: AdaBN."""
     with measuring(method.network), torch.no_grad():
         for start in range(0, len(target), 32):
-            method.network(unit_range(target[start : start + 32]))
+            method.network(target[start : start + 32])
     return method
 
 
@@ -179,7 +188,7 @@ class Notes:
         self.done[row] = {"row": row, **found}
         with self.path.open("a") as file:
             file.write(json.dumps(self.done[row]) + "\n")
-        print(f"{self.path.stem:32}{row:34}{found.get('average', float('nan')):.3f}", flush=True)
+        print(f"{self.path.stem:44}{row:34}{found.get('average', float('nan')):.3f}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -238,6 +247,8 @@ class Trial:
                 method = CryoShift(changed(base, ROWS[row]), source.box, source.classes)
                 method.to(device).network.load_state_dict(learnt.network.state_dict())
                 finish(method.adapt(data))
+                if method.warper is not None:  # to be looked at
+                    save_file(method.warper.state_dict(), self.work / f"{name} {row}.safetensors")
             notes.add(row, **self.judge(method, test), seconds=time.process_time() - start)
         return notes.done
 
@@ -263,7 +274,7 @@ def show(groups, classes):
             interval = f" ± {mean_interval(averages)[1]:.3f}" if len(lines) > 1 else ""
             recall = np.mean([line["recall"] for line in lines], 0)
             each = " ".join(f"{n} {r:.2f}" for n, r in zip(classes, recall, strict=True))
-            print(f"{group:24}{row:34}{np.mean(averages):.3f}{interval:10}{each}")
+            print(f"{group:40}{row:34}{np.mean(averages):.3f}{interval:10}{each}")
 
 
 def write_results(name, **content):
@@ -298,15 +309,18 @@ def trials(args):
                 work=args.work,
             )
         return
-    main = args.table == "2"
-    for network in size.networks[:1] if main else size.networks[1:]:
-        for seed in args.seeds if main else args.seeds[:1]:
+    others = args.table == "networks"
+    for network in size.networks[1:] if others else size.networks[:1]:
+        for seed in args.seeds[:1] if others else args.seeds:
+            varied = args.table == "varied"
             yield Trial(
-                group=f"{args.size} {network}",
+                group=f"{args.size} {network}{', varied' if varied else ''}",
                 seed=seed,
-                params=changed(size.params, {"step_zero": {"network": network}}),
+                params=changed(
+                    size.params, {"step_zero": {"network": network}, "randomise": varied}
+                ),
                 read=functools.partial(read_simulated, size, (SOURCE, TARGET), seed),
-                rows=tuple(dict.fromkeys([*MAIN, *ROWS])) if main else MAIN,
+                rows=tuple(args.rows),
                 work=args.work,
             )
 
@@ -315,17 +329,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=tuple(SIZES), default="small")
     parser.add_argument(
-        "--table", choices=("2", "networks", "s1"), default="2", help="2 is tables 2, 3 and 5"
+        "--table",
+        choices=("main", "varied", "ablations", "networks", "s1"),
+        default="main",
+        help=(
+            "main is tables 2 and 5; varied the same with the imaging of the source varied, which "
+            "the paper has not; ablations what else is in tables 2 and 3"
+        ),
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--processes", type=int, default=2, help="1 on a graphics card")
     parser.add_argument("--work", type=Path, default=Path("cryoshift-benchmark"))
+    parser.add_argument("--rows", nargs="+", choices=MAIN, help="of the table; all")
     args = parser.parse_args()
+    args.rows = args.rows or (ABLATIONS if args.table == "ablations" else MAIN)
     args.work.mkdir(exist_ok=True)
     groups = run_all(list(trials(args)), args.processes)
     show(groups, CLASSES)
     print("paper: " + ", ".join(f"{row} {value:.2f}" for row, value in PUBLISHED.items()))
-    suffix = "" if args.table == "2" else f"-{args.table}"
+    suffix = "" if args.table == "main" else f"-{args.table}"
     size = SIZES[args.size]
     write_results(
         f"cryoshift-{args.size}{suffix}",

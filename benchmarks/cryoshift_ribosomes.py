@@ -27,7 +27,13 @@ from napari_cryoshift.core.types import OTHER, Subtomograms
 from napari_cryoshift.core.volumes import crop
 
 RIBOSOME = "4v6x"
-PARAMS = CryoShiftParams(step_zero={"epochs": 20}, iterations=40, epochs=10)
+PARAMS = CryoShiftParams(
+    step_zero={"epochs": 15},
+    discriminator={"pretraining": 60},
+    iterations=30,
+    epochs=4,
+    batch=8,
+)
 
 
 def tomogram_of(folder):
@@ -87,6 +93,7 @@ def main():
     parser.add_argument("--per-class", type=int, default=400)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("cryoshift-benchmark"))
+    parser.add_argument("--rows", nargs="+", choices=MAIN, default=MAIN)
     args = parser.parse_args()
     args.work.mkdir(exist_ok=True)
     trials = [
@@ -95,7 +102,7 @@ def main():
             seed=seed,
             params=PARAMS,
             read=functools.partial(read, args.folder, seed, args.per_class),
-            rows=MAIN,
+            rows=tuple(args.rows),
             work=args.work,
             judge=functools.partial(found, args.folder),
         )

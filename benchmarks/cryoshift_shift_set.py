@@ -20,29 +20,35 @@ from cryoshift import MAIN, Trial, changed, run_all, show, write_results
 
 from napari_cryoshift.core.methods.cryoshift_params import CryoShiftParams
 from napari_cryoshift.core.types import Subtomograms
-from napari_cryoshift.core.volumes import resampled
 
 BOX = 24
-PARAMS = CryoShiftParams(step_zero={"epochs": 15}, iterations=30, epochs=10)
+PARAMS = CryoShiftParams(
+    step_zero={"network": "fsda", "epochs": 10, "learning_rate": 2e-3},
+    discriminator={"pretraining": 60},
+    iterations=30,
+    epochs=4,
+    batch=8,
+)
+AUGMENTATION = {
+    "as it is": {"augment": False, "randomise": False},
+    "half turns": {"augment": True, "randomise": False},
+    "half turns, imaging varied": {},
+}
 
 
 def read_shift_set(folder, device):
-    """Source, target and the target again, at 24³ voxels of 16 Å: the same box, which is enough."""
+    """Source, target and the target again: the central 24³ of their 28³ voxels."""
     card = json.loads((folder / "set.json").read_text())
     sets = []
     for name in ("S", "T"):
         stored = np.load(folder / f"{name}.npz")
-        zyx = np.ascontiguousarray(stored["volumes"].transpose(0, 3, 2, 1), dtype=np.float32)
-        volumes = Subtomograms.from_memory(
-            torch.from_numpy(zyx),
-            card["voxel_A"],
-            stored["labels"].astype(np.int64),
-            tuple(card["classes"]),
-        )
-        coarse = resampled(volumes, box=BOX, voxel_size=card["voxel_A"] * volumes.box / BOX)
-        read = torch.cat([coarse[i : i + 64] for i in range(0, len(coarse), 64)]).to(device)
+        rim = (stored["volumes"].shape[1] - BOX) // 2
+        middle = slice(rim, rim + BOX)
+        zyx = stored["volumes"][:, middle, middle, middle].transpose(0, 3, 2, 1)
+        volumes = torch.from_numpy(np.ascontiguousarray(zyx, dtype=np.float32)).to(device)
+        labels = stored["labels"].astype(np.int64)
         sets.append(
-            Subtomograms.from_memory(read, coarse.voxel_size, coarse.labels, coarse.classes)
+            Subtomograms.from_memory(volumes, card["voxel_A"], labels, tuple(card["classes"]))
         )
     return sets[0], sets[1], sets[1]
 
@@ -53,19 +59,21 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("cryoshift-benchmark"))
+    parser.add_argument("--rows", nargs="+", choices=MAIN, default=MAIN)
+    parser.add_argument("--augmentation", nargs="+", choices=AUGMENTATION, default=AUGMENTATION)
     args = parser.parse_args()
     args.work.mkdir(exist_ok=True)
     read = functools.partial(read_shift_set, args.folder)
     trials = [
         Trial(
-            group=f"shift set, {'half turns' if augment else 'as it is'}",
+            group=f"shift set, {name}",
             seed=seed,
-            params=changed(PARAMS, {"augment": augment}),
+            params=changed(PARAMS, AUGMENTATION[name]),
             read=read,
-            rows=MAIN,
+            rows=tuple(args.rows),
             work=args.work,
         )
-        for augment in (True, False)
+        for name in args.augmentation
         for seed in args.seeds
     ]
     groups = run_all(trials, args.processes)
@@ -75,6 +83,8 @@ def main():
         "cryoshift-shift-set",
         seeds=args.seeds,
         classes=classes,
+        box=BOX,
+        augmentation=AUGMENTATION,
         params=PARAMS.model_dump(mode="json"),
         results=groups,
     )

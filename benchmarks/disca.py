@@ -9,13 +9,15 @@ then their variance tells the class.
 
     python benchmarks/ceiling.py
     python benchmarks/disca.py --size small
+    python benchmarks/disca.py --few-shot
     python benchmarks/disca.py --round
     python benchmarks/disca.py --quality
 
---size small has 300 volumes a class, cropped to 24³ voxels of 16 Å, and small networks; --size
-paper 1,000 of 32³ and the papers' networks and steps, for a graphics card. --round times one round
-on 5,000 volumes of 24³ beside the published loop, whose network passes are timed on a share of the
-volumes. --quality runs both for some rounds on the same few volumes.
+--few-shot makes its rows alone. --size small has 300 volumes a class, cropped to 24³ voxels of
+16 Å, and small networks; --size paper 1,000 of 32³ and the papers' networks and steps, for a
+graphics card. --round times one round on 5,000 volumes of 24³ beside the published loop, whose
+network passes are timed on a share of the volumes. --quality runs both for some rounds on the same
+few volumes.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from setups import SETUPS, SNRS, accuracies, draw_tasks, in_memory, relatives, s
 
 from napari_cryoshift.core.clustering import kmeans
 from napari_cryoshift.core.devices import best_device
+from napari_cryoshift.core.grouping import WAYS
 from napari_cryoshift.core.methods.autoencoder import Autoencoder, AutoencoderParams
 from napari_cryoshift.core.methods.disca import Disca
 from napari_cryoshift.core.methods.disca_params import PAPER, DiscaParams
@@ -101,7 +104,11 @@ def few_shot(args):
     source = simulate_source(SourceParams(hold_out=tuple(relatives())))
     adapted = ProtoNetCE(
         ProtoNetCEParams(
-            network=checkpoint.params.network, width=checkpoint.params.width, seed=args.seed
+            network=checkpoint.params.network,
+            width=checkpoint.params.width,
+            stored=args.stored,
+            tasks=args.learnt,
+            seed=args.seed,
         ),
         checkpoint.box,
     )
@@ -182,16 +189,17 @@ def rows_of(size):
         box, disca, smaller = 32, PAPER, {}
     else:
         box, disca, smaller = 24, DiscaParams(iterations=12), {"filters": 8, "passes": 30}
-    known, from_embedding = {"clusters": (CLASSES,)}, {"network": "embedding"}
-    fine = DiscaParams(iterations=12, learning_rate=1e-4)
+    known = {"clusters": (CLASSES,)}
     rows = {
         "embedding, k-means": (by_embedding, {}, 24),
+        "embedding, 5 groups": (by_disca, {"base": WAYS["quick"]} | known, 24),
+        "embedding, groups by BIC": (by_disca, {"base": WAYS["quick"]}, 24),
         "autoencoder": (by_autoencoder, smaller, box),
         "DISCA, 5 groups": (by_disca, {"base": disca} | known, box),
         "DISCA, groups by BIC": (by_disca, {"base": disca}, box),
         "DISCA from the embedding, 5 groups": (
             by_disca,
-            {"base": fine} | known | from_embedding,
+            {"base": WAYS["disca"]} | known,
             24,
         ),
     }
@@ -232,6 +240,18 @@ def table(args):
         found = {name: [cell.result() for cell in row] for name, row in cells.items()}
         tasks = shots.result()
     minutes = (time.perf_counter() - began) / 60
+    print_shots(tasks, args)
+    print(f"{'':46}" + f"{'accuracy ARI NMI (k)':>22}" * len(SNRS))
+    for name, row in found.items():
+        shown = (f"{c['accuracy']:.3f} {c['ari']:.2f} {c['nmi']:.2f} ({c['groups']})" for c in row)
+        print(f"{name:46}" + "".join(f"{cell:>22}" for cell in shown))
+    print(f"{minutes:.0f} minutes")
+    about = {k: getattr(args, k) for k in ("size", "setup", "per_class", "seed", "tasks")}
+    write(f"disca-{args.size}", {**about, "snr": SNRS, "few-shot": tasks, "groups": found})
+
+
+def print_shots(tasks, args):
+    """Print the few-shot rows below those of the papers and the ceiling."""
     print(f"{args.setup}: {SETUPS[args.setup].title}; {args.per_class} volumes a class")
     print(f"{'nominal SNR':46}" + "".join(f"{snr:>22g}" for snr in SNRS))
     for name, row in PAPER_ROWS.items():
@@ -240,13 +260,16 @@ def table(args):
         print(f"{f'ceiling, {name}':46}" + "".join(f"{m:>14.3f} ± {i:.3f}" for m, i in row))
     for name, row in tasks.items():
         print(f"{name:46}" + "".join(f"{m:>14.3f} ± {i:.3f}" for m, i in row))
-    print(f"{'':46}" + f"{'accuracy ARI NMI (k)':>22}" * len(SNRS))
-    for name, row in found.items():
-        shown = (f"{c['accuracy']:.3f} {c['ari']:.2f} {c['nmi']:.2f} ({c['groups']})" for c in row)
-        print(f"{name:46}" + "".join(f"{cell:>22}" for cell in shown))
-    print(f"{minutes:.0f} minutes")
-    about = {k: getattr(args, k) for k in ("size", "setup", "per_class", "seed", "tasks")}
-    write(f"disca-{args.size}", {**about, "snr": SNRS, "few-shot": tasks, "groups": found})
+
+
+def shots_alone(args):
+    """Measure and print the few-shot rows."""
+    torch.set_num_threads(args.threads)
+    tasks = few_shot(args)
+    print_shots(tasks, args)
+    names = ("setup", "per_class", "seed", "tasks", "stored", "learnt")
+    about = {k: getattr(args, k) for k in names}
+    write("protonet-ce", {**about, "snr": SNRS, "few-shot": tasks})
 
 
 def ceiling(setup):
@@ -356,11 +379,14 @@ def write(name, figures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=("small", "paper"), default="small")
+    parser.add_argument("--few-shot", action="store_true", help="the few-shot rows alone")
     parser.add_argument("--round", action="store_true", help="time one round, beside the peer")
     parser.add_argument("--quality", action="store_true", help="some rounds, beside the peer")
     parser.add_argument("--setup", choices=SETUPS, default="centred")
     parser.add_argument("--per-class", type=int, help="300, 1000 (paper and --round), 60 (quality)")
     parser.add_argument("--tasks", type=int, default=400)
+    parser.add_argument("--stored", type=int, default=40, help="volumes a class for ProtoNet-CE")
+    parser.add_argument("--learnt", type=int, default=2500, help="tasks that ProtoNet-CE learns")
     parser.add_argument("--rounds", type=int, default=5, help="of --quality")
     parser.add_argument("--share", type=float, default=0.04, help="of --round, for the peer")
     parser.add_argument("--seed", type=int, default=7)
@@ -376,6 +402,8 @@ def main():
         one_round(args)
     elif args.quality:
         quality(args)
+    elif args.few_shot:
+        shots_alone(args)
     else:
         table(args)
 

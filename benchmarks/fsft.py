@@ -79,10 +79,25 @@ class Size:
     shots: tuple[int, ...]
 
 
+ALIGNING = {"steps": 100, "batch": 64, "learning_rate": 5e-4}
+STAGES = {
+    "set": {
+        "learning": {"steps": 400},
+        "alignment": ALIGNING,
+        "projections": ALIGNING,
+        "grouping": {"steps": 60, "batch": 40},
+        "tuning": {"batch": 20, "learning_rate": 3e-4},
+    },
+    "paper": {},
+}
+STAGES["small"] = STAGES["set"] | {"learning": {"steps": 300}}
+STAGES["tomogram"] = STAGES["set"] | {"learning": {"steps": 200}}
+"""Where it differs from the defaults of the methods."""
+
 TEN = ("4v6x", "3jb9", "1wcm", "3j9i", "1mnf", "4v8r", "1qvr", "3cf3", "1bxn", "2fha")
 MORE = ("4v5d", "1ffk", "5uz4", "1oel", "1auy", "4yvs", "1gyt", "1ncb", "4zxb", "1u6g", "2cg9")
 SIZES = {
-    "small": Size(28, 12.5, TEN, 50, 0.5, (1000.0, 0.5), (3, 7)),
+    "small": Size(20, 17.5, TEN, 50, 0.5, (1000.0, 0.5), (3, 7)),
     "paper": Size(
         35, 10.0, (*TEN, *MORE, "1igt", "1e6v"), 100, 0.5, (1000, 0.5, 0.1, 0.05, 0.03), (3, 7)
     ),
@@ -127,7 +142,7 @@ def draw_shots(size, seed):
 
 
 def tables(args):
-    """Trials of the tables of the paper."""
+    """Trials of the tables of the paper, all of the first seed first."""
     size = SIZES[args.size]
 
     def trial(group, variant, seed, source, target):
@@ -135,16 +150,16 @@ def tables(args):
             group=f"{args.size}, {group}",
             variant=variant,
             seed=seed,
-            changes={},
+            changes=STAGES[args.size],
             read=functools.partial(read_pair, size, (source, target)),
             shots=draw_shots(size, seed),
             work=args.work,
         )
 
-    for target in OPTICS:
-        # To other volumes of S1 to see what the source classifier is worth without a shift.
-        for variant in ("fine-tune",) if target == "S1" else VARIANTS:
-            for seed in args.seeds:
+    for seed in args.seeds:
+        for target in OPTICS:
+            # To other volumes of S1 to see what the source classifier is worth without a shift.
+            for variant in ("fine-tune",) if target == "S1" else VARIANTS:
                 sets = ("S1", size.snr), (target, size.snr)
                 yield trial(f"tables 4 and 5, S1 to {target}", variant, seed, *sets)
     for known in size.levels:
@@ -172,21 +187,21 @@ def read_shift_set(folder, seed):
 
 
 def shift_set(args):
-    """Trials of the shift set: every method, with half turns and without."""
+    """Trials of the shift set, with half turns and without."""
     drawn = json.loads((args.set / "set.json").read_text())["shots"]
     shots = tuple(
-        Shots(int(count), draw, tuple(map(tuple, rows)))
-        for count, draws in drawn.items()
-        for draw, rows in enumerate(draws)
+        Shots(count, draw, tuple(map(tuple, drawn[str(count)][draw])))
+        for draw in args.draws
+        for count in args.shots
     )
-    for augment in (False, True):
-        for variant in VARIANTS if args.ablations else BASELINES:
-            for seed in args.seeds:
+    for seed in args.seeds:
+        for augment in args.augment:
+            for variant in args.variants:
                 yield Trial(
                     group=f"shift set, {'half turns' if augment else 'as it is'}",
                     variant=variant,
                     seed=seed,
-                    changes={"augment": augment},
+                    changes=STAGES["set"] | {"augment": augment},
                     read=functools.partial(read_shift_set, args.set),
                     shots=shots,
                     work=args.work,
@@ -213,20 +228,31 @@ def main():
     what.add_argument("--size", choices=tuple(SIZES), default="small")
     what.add_argument("--set", type=Path, help="folder of the shift set")
     what.add_argument("--tomogram", type=Path, help="folder of the tomogram and its list")
-    parser.add_argument("--ablations", action="store_true", help="on the shift set too")
+    of_set = parser.add_argument_group("on the shift set")
+    of_set.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=BASELINES)
+    of_set.add_argument("--augment", type=int, nargs="+", choices=(0, 1), default=(0, 1))
+    parser.add_argument(
+        "--shots", type=int, nargs="+", default=(3, 5, 7), help="on the set and the tomogram"
+    )
+    parser.add_argument(
+        "--draws", type=int, nargs="+", help="of the shots or clicks: 5 and 20, if not given"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--processes", type=int, default=2, help="1 on a graphics card")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="1 on a graphics card; 0 only shows what is there"
+    )
     parser.add_argument("--work", type=Path, default=Path("fsft-benchmark"))
     args = parser.parse_args()
     args.work.mkdir(exist_ok=True)
+    args.draws = args.draws or range(20 if args.tomogram else 5)
     if args.tomogram:
-        ribosomes(args)
+        ribosomes(args, STAGES["tomogram"])
         return
     groups = run_all(list(shift_set(args) if args.set else tables(args)), args.processes)
     if args.set:
         show(groups, (0, 3, 5, 7), over="draw")
         print(REFERENCE)
-        write_results("fsft-shift-set", seeds=args.seeds, results=groups)
+        write_results("fsft-shift-set", seeds=args.seeds, parameters=STAGES["set"], results=groups)
         return
     size = SIZES[args.size]
     show(groups, (0, *size.shots), over="seed")
@@ -238,7 +264,13 @@ def main():
                 print(f"\n{group}: {variant}, {count} shots")
                 show_stages(variants[variant], count)
                 show_confusion(variants[variant], count, size.structures)
-    write_results(f"fsft-{args.size}", seeds=args.seeds, size=asdict(size), results=groups)
+    write_results(
+        f"fsft-{args.size}",
+        seeds=args.seeds,
+        size=asdict(size),
+        parameters=STAGES[args.size],
+        results=groups,
+    )
 
 
 if __name__ == "__main__":

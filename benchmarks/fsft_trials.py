@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import multiprocessing
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -25,7 +26,8 @@ VARIANTS = {
     "fine-tune": ("finetune", {}),
     "FADA": ("fada", {}),
     "FSFT": ("fsft", {}),
-    "FSFT without CORAL": ("fsft", {"coral": False}),
+    "FSFT by CORAL": ("fsft", {"align": "coral"}),
+    "FSFT without aligning": ("fsft", {"align": "none"}),
     "FSFT with GAN": ("fsft", {"adversarial": True}),
     "FSFT without 3-D discriminator": ("fsft", {"volume_discriminator": False}),
 }
@@ -34,8 +36,17 @@ VARIANTS = {
 BASELINES = tuple(VARIANTS)[:5]
 """The methods of table 1."""
 
+STEPS_PER_SHOT = 20
+"""Of learning from the labels: so that each is seen as often however many there are, about as in
+the 30 epochs of the published code."""
+
 UNLABELLED = "measuring the target"
 """The last phase in which no label of the target has a part."""
+UNCHANGED = ("learning the source", "learning which pairs are alike")
+"""Phases after which there is nothing new to predict with.
+
+What the source has taught serves the target when adapting is about to begin.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,9 @@ class Shots:
 class Run:
     """A variant on one source and one target: what needs no label is learnt once.
 
+    Variants that differ only in what they do with labels share what is learnt without: its file,
+    and what `watch` returned of it, are found beside those of another variant.
+
     Parameters
     ----------
     variant
@@ -58,51 +72,70 @@ class Run:
         Parameters, for methods that have them.
     source, target
         Labelled; without labels.
-    file
+    folder
         Keeps what is learnt without shots.
     watch
-        Called after each stage with its name and the method, as it then is.
+        Called after each stage with the method, as it then is; returns JSON values.
     """
 
-    def __init__(self, variant, changes, source, target, file, watch):
+    def __init__(self, variant, changes, source, target, folder, watch):
         name, of_variant = VARIANTS[variant]
-        self.type, self.file, self.watch = METHODS[name], file, watch
+        self.type, self.watch = METHODS[name], watch
         fields = self.type.params_type.model_fields
         wanted = {k: v for k, v in changes.items() if k in fields}
         self.params = self.type.params_type(**wanted | of_variant)
         self.source, self.target = source, target
         self.learns_shots = "support" in self.type.needs
+        alike = getattr(self.params, "align", name if name in ("swd", "coral") else "none")
+        own = self.type.own_blocks
+        self.files = {
+            "learning the source": folder / f"{own} own.run",
+            UNLABELLED: folder / f"{own} own, aligned {alike}.run",
+        }
 
     def begin(self, support):
-        """Learn what needs no label, whatever the shots; return the seconds that it took."""
-        self.file.unlink(missing_ok=True)
-        return self._fit(support, self.file, until=UNLABELLED)[1]
+        """Learn what needs no label; return what was seen after each stage, and the seconds."""
+        said, seconds = {}, 0.0
+        for until, file in self.files.items():
+            found = file.with_suffix(".json")
+            if not found.exists():
+                here = file.with_suffix(f".{os.getpid()}")
+                before = self.files["learning the source"]
+                if before.exists():
+                    shutil.copy(before, here)
+                _, seen, more = self._fit(support, here, self.params, until)
+                here.replace(file)
+                found.write_text(json.dumps([said | seen, seconds + more]))
+            said, seconds = json.loads(found.read_text())
+        return said, seconds
 
     def go_on(self, support):
-        """Learn the shots from there; return the method, and the seconds that it took."""
-        path = self.file.with_suffix(".copy")
-        shutil.copy(self.file, path)
-        found = self._fit(support, path)
+        """Learn the shots from there; return the method, what was seen, and the seconds."""
+        path = self.files[UNLABELLED].with_suffix(f".{os.getpid()}")
+        shutil.copy(self.files[UNLABELLED], path)
+        steps = STEPS_PER_SHOT * int(np.bincount(support.labels).max())
+        tuning = self.params.tuning.model_copy(update={"steps": steps})
+        found = self._fit(support, path, self.params.model_copy(update={"tuning": tuning}))
         path.unlink()
         return found
 
-    def _fit(self, support, path, until=None):
-        method = self.type(self.params, self.source.box).to(best_device())
+    def _fit(self, support, path, params, until=None):
+        method = self.type(params, self.source.box).to(best_device())
         bookmark = Bookmark(path, method)
         data = TrainingData(source=self.source, target=self.target, support=support)
-        seconds, started = 0.0, time.process_time()
+        said, seconds, started = {}, 0.0, time.process_time()
         job = bookmark.keep(method.fit(data, bookmark))
         for progress in job:
-            # What the source has taught serves the target when adapting is about to begin.
-            if progress.step == progress.total and progress.phase != "learning the source":
-                seconds += time.process_time() - started
-                stage = progress.phase if progress.total else "learning the source"
-                self.watch(stage, method)
-                started = time.process_time()
-                if stage == until:
-                    break
+            if progress.step < progress.total or progress.phase in UNCHANGED:
+                continue
+            seconds += time.process_time() - started
+            stage = progress.phase if progress.total else "learning the source"
+            said[stage] = self.watch(method)
+            if stage == until:
+                break
+            started = time.process_time()
         job.close()
-        return method, seconds
+        return method, said, seconds
 
 
 @dataclass(frozen=True)
@@ -131,55 +164,80 @@ class Trial:
     shots: tuple[Shots, ...]
     work: Path
 
+    @property
+    def file(self):
+        """Where its lines of figures are kept."""
+        return self.work / f"{self.group} {self.seed}" / f"{self.variant}.jsonl"
+
     def run(self):
-        """Train with every draw, unless that was done; return a line of figures for each."""
-        name = f"{self.group} {self.variant} {self.seed}"
-        file = self.work / f"{name}.json"
-        if not file.exists():
+        """Train with every draw that was not yet done; return a line of figures for each."""
+        folder = self.file.parent
+        folder.mkdir(exist_ok=True)
+        done = kept_lines(self.file)
+        wanted = [(0, 0), *((shots.count, shots.draw) for shots in self.shots)]
+        if {*wanted} - done.keys():
             if best_device().type == "cpu":
                 torch.set_num_threads(1)
-            lines = list(self._train(self.work / f"{name}.run"))
-            file.write_text(json.dumps(lines))
-            for count in sorted({line["shots"] for line in lines}):
-                found = [line["accuracy"] for line in lines if line["shots"] == count]
-                print(f"{name:60}{count:3} shots {np.mean(found):.3f}", flush=True)
-        return json.loads(file.read_text())
+            for line in self._train(folder, done):
+                keep_line(self.file, line)
+                done[line["shots"], line["draw"]] = line
+                print(
+                    f"{self.group}, {self.variant}, seed {self.seed}: {line['shots']} shots, "
+                    f"draw {line['draw']}, accuracy {line['accuracy']:.3f}, {line['seconds']} s",
+                    flush=True,
+                )
+        return [done[key] for key in wanted]
 
-    def _train(self, file):
+    def _train(self, folder, done):
         source, target = self.read(self.seed)
-        said = {}
-
-        def watch(stage, method):
-            said[stage] = predicted(method, target)
-
         unlabelled = dataclasses.replace(target, labels=None, classes=())
-        changes = self.changes | {"seed": self.seed}
-        run = Run(self.variant, changes, source, unlabelled, file, watch)
-        seconds = run.begin(target.take(np.concatenate(self.shots[0].rows)))
-        yield self._line(Shots(0, 0, ()), target.labels, said, seconds)
-        for shots in self.shots:
-            more = 0.0
-            if run.learns_shots:
-                _, more = run.go_on(target.take(np.concatenate(shots.rows)))
-            yield self._line(shots, target.labels, said, seconds + more)
-        file.unlink()
+        run = Run(
+            self.variant,
+            self.changes | {"seed": self.seed},
+            source,
+            unlabelled,
+            folder,
+            watch=lambda method: predicted(method, target).tolist(),
+        )
+        said, seconds = run.begin(target.take(np.concatenate(self.shots[0].rows)))
+        for shots in (Shots(0, 0, ()), *self.shots):
+            if (shots.count, shots.draw) in done:
+                continue
+            seen, more = {}, 0.0
+            if shots.count and run.learns_shots:
+                _, seen, more = run.go_on(target.take(np.concatenate(shots.rows)))
+            yield self._line(shots, target.labels, said | seen, seconds + more)
 
     def _line(self, shots, labels, said, seconds):
         """Accuracy after each stage, and confusion after the last; the shots are left out."""
         tested = np.ones(len(labels), dtype=bool)
         tested[[row for rows in shots.rows for row in rows]] = False
-        right = {stage: float((rows == labels)[tested].mean()) for stage, rows in said.items()}
+        right = {
+            stage: float((np.array(rows) == labels)[tested].mean()) for stage, rows in said.items()
+        }
         stage, k = list(said)[-1], labels.max() + 1
-        confusion = np.bincount(k * labels[tested] + said[stage][tested], minlength=k * k)
+        pairs = k * labels[tested] + np.array(said[stage])[tested]
         return {
             "shots": shots.count,
             "draw": shots.draw,
             "seed": self.seed,
             "accuracy": right[stage],
             "stages": right,
-            "confusion": confusion.reshape(k, k).tolist(),
+            "confusion": np.bincount(pairs, minlength=k * k).reshape(k, k).tolist(),
             "seconds": round(seconds, 1),
         }
+
+
+def kept_lines(file):
+    """(shots, draw) → the line of figures that was kept of it."""
+    lines = map(json.loads, file.read_text().splitlines() if file.exists() else ())
+    return {(line["shots"], line["draw"]): line for line in lines}
+
+
+def keep_line(file, line):
+    """Add a line of figures to a file."""
+    with file.open("a") as opened:
+        opened.write(json.dumps(line) + "\n")
 
 
 def predicted(method, volumes):
@@ -189,10 +247,16 @@ def predicted(method, volumes):
 
 
 def run_all(trials, processes):
-    """Run them, some at a time, and group what they found: group → variant → lines."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        found = list(pool.map(Trial.run, trials))
+    """Run them, some at a time, and group what they found: group → variant → lines.
+
+    With 0 processes nothing is trained, and what was found before is grouped.
+    """
+    if processes == 0:
+        found = [list(kept_lines(trial.file).values()) for trial in trials]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            found = list(pool.map(Trial.run, trials))
     groups = {}
     for trial, lines in zip(trials, found, strict=True):
         groups.setdefault(trial.group, {}).setdefault(trial.variant, []).extend(lines)
@@ -211,19 +275,27 @@ def means(lines, count, over):
 def show(groups, counts, over):
     """Print a table a group: variants, by number of shots, and seconds of a run with shots.
 
-    Beside the mean stands the 95 % interval over seeds, or the standard deviation over draws.
+    Beside the mean stands the 95 % interval over seeds, or the standard deviation over draws; the
+    last columns are how many seeds and draws it is of, and the seconds of one run.
     """
     for group, variants in groups.items():
         print(f"\n{group}")
-        print(f"{'':34}" + "".join(f"{f'{n} shots':>16}" for n in counts) + f"{'seconds':>9}")
+        heads = "".join(f"{f'{n} shots':>16}" for n in counts)
+        print(f"{'':34}{heads}{'seeds':>7}{'draws':>7}{'seconds':>9}")
         for variant, lines in variants.items():
+            some = [line for line in lines if line["shots"]]
+            if not some:
+                continue
             row = f"{variant:34}"
             for count in counts:
                 found = means(lines, count, over)
-                spread = mean_interval(found)[1] if over == "seed" else np.std(found)
-                row += f"{np.mean(found):9.3f} ± {spread:.3f}" if found else f"{'–':>16}"
-            seconds = [line["seconds"] for line in lines if line["shots"]]
-            print(row + f"{np.mean(seconds):9.0f}")
+                spread = ""
+                if len(found) > 1:
+                    wide = mean_interval(found)[1] if over == "seed" else np.std(found)
+                    spread = f" ± {wide:.3f}"
+                row += f"{f'{np.mean(found):.3f}{spread}' if found else '–':>16}"
+            seeds, draws = (len({line[what] for line in some}) for what in ("seed", "draw"))
+            print(f"{row}{seeds:7}{draws:7}{np.mean([line['seconds'] for line in some]):9.0f}")
 
 
 def show_stages(lines, count):

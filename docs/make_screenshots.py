@@ -86,7 +86,7 @@ def take_judging(session: Session, training: TrainPanel) -> None:
     judging.draw_map()
     wait_for(session)
     judging._colour.setCurrentIndex(1)
-    right, examples, plane = judging.findChildren(Folded)
+    right, _, examples, plane = judging.findChildren(Folded)
     for unfolded in ((right, plane), (examples,)):
         for fold in unfolded:
             fold.toggle()
@@ -118,7 +118,7 @@ def main() -> None:
     viewer.show()
     viewer.window.resize(1280, 720)
     session = session_of(viewer)
-    opening, picking, _, training, _, exporting = (panels.widget(i) for i in range(6))
+    opening, picking, _, training, grouping, _, exporting = (panels.widget(i) for i in range(7))
 
     def show(title: str, name: str, before: Callable[[], object] = lambda: None) -> None:
         titles = [panels.widget(index).title for index in range(panels.count())]
@@ -165,6 +165,10 @@ def main() -> None:
         show("Open", "10-import", lambda: opening.import_list(listed))
     panels.setCurrentWidget(training)
     take_judging(session, training)
+    grouping.find()
+    wait_for(session)
+    second = session.clusters.all[1].id
+    show("Clusters", "13-clusters", lambda: session.clusters.choose([second]))
     viewer.close()
     viewer = napari.Viewer(show=False, show_welcome_screen=False)
     viewer.window.add_dock_widget(SimulatePanel(viewer), name="Simulate", area="right")

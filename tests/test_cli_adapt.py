@@ -1,4 +1,4 @@
-"""`cryoshift adapt`: known structures, a tomogram and its picks, and not a single label."""
+"""`cryoshift adapt`: known structures, a tomogram and its picks, few labels or none."""
 
 import csv
 import os
@@ -151,6 +151,131 @@ def test_volumes_that_are_read_once_are_the_same(adapted):
     volumes = simulate_source(params).take(np.arange(70))
     read = finish(read_once(volumes))
     assert (read[[69, 3]] == volumes[[69, 3]]).all()
+
+
+# --- with a few labels ---
+
+SMALL = (
+    "--source.imaging.box 16 --source.assemblies 1 --source.distractors 2 --source.per-class 12 "
+    "--learning.steps 4 --learning.batch 6 --tuning.steps 3 --tuning.batch 4"
+)
+STAGES = {
+    "fsft": "--alignment.steps 2 --alignment.batch 6 --grouping.steps 2 --grouping.batch 8",
+    "fada": "--grouping.steps 2 --grouping.batch 8",
+    "finetune": "",
+}
+CALLED = {"TRiC/CCT chaperonin (yeast)": "TRiC", "ferritin (human)": "ferritin"}
+
+
+@pytest.fixture(scope="module")
+def labels(home):
+    """Two labelled particles of either kind, called in short; the path of their list."""
+    truth, kept = rows(home / "tomo.csv"), []
+    for name in NAMES:
+        kept += [row for row in truth if row["class"] == name][:2]
+    lines = [f"{row['x']},{row['y']},{row['z']},{CALLED[row['class']]}" for row in kept]
+    return table(home / "labels.csv", "x,y,z,class", *lines)
+
+
+def by(method, home, out, *flags):
+    small = f"{SMALL} {STAGES.get(method, '')}".split()
+    start = ["adapt", f"{home}/tomo.mrc", f"{home}/picks.csv", "--method", method]
+    return [*start, "--out", str(out), *STRUCTURES, *small, *flags, "--quiet"]
+
+
+@pytest.mark.parametrize("method", STAGES)
+def test_with_labelled_particles_its_classes_are_called_as_they_are(
+    method, home, labels, tmp_path, capsys
+):
+    out, listed = tmp_path / "a.safetensors", tmp_path / "p.csv"
+    named = table(
+        tmp_path / "truth.csv",
+        "x,y,z,class",
+        *(
+            f"{row['x']},{row['y']},{row['z']},{CALLED[row['class']]}"
+            for row in rows(home / "tomo.csv")
+        ),
+    )
+    flags = ["--support", labels, "--predictions", str(listed), "--truth", named, "--radius", "50"]
+    assert main(by(method, home, out, *flags)) == 0
+    said = capsys.readouterr().out
+    checkpoint = Checkpoint.load(out)
+    assert checkpoint.method == method
+    assert checkpoint.classes == ("TRiC", "ferritin", OTHER)
+    assert checkpoint.build().params.tuning.steps == 3
+    assert checkpoint.card["called"] == {**CALLED, OTHER: OTHER}
+    known = [[float(row[axis]) for axis in "zyx"] for row in rows(labels)]
+    assert checkpoint.card["learnt_from"] == known
+    assert len(rows(listed)) == 12
+    # Of six of each, two were labelled; what is right there proves nothing.
+    assert "labelled were 4; figures are without the picks beside them" in said
+    for name in CALLED.values():
+        (line,) = [line for line in said.splitlines() if line.startswith(name)]
+        assert line.split()[-1] == "4"
+
+
+@pytest.mark.parametrize("method", ["coral", "swd"])
+def test_other_methods_that_learn_from_no_label(method, home, tmp_path):
+    flags = [*SMALL.partition("--tuning")[0].split(), "--alignment.steps", "2"]
+    start = ["adapt", f"{home}/tomo.mrc", f"{home}/picks.csv", f"--method={method}", *STRUCTURES]
+    assert main([*start, "--out", f"{tmp_path}/a.safetensors", *flags, "--quiet"]) == 0
+    assert Checkpoint.load(tmp_path / "a.safetensors").classes == (*NAMES, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("method", "flags", "sentence"),
+    [
+        ("fsft", [], "fsft learns from labelled particles but there are 0; give --support"),
+        ("fada", ["--support", "{here}/none.csv"], "none.csv"),
+        ("fsft", ["--support", "{here}/carts.csv"], "labelled are cart, horse but the source has"),
+        ("fsft", ["--support", "{here}/blank.csv"], "1 of the 2 rows of blank.csv have no class"),
+        ("fsft", ["--support", "{here}/far.csv"], "1 of 1 particles of far.csv lie outside"),
+        (
+            "finetune",
+            ["--predictions", "{here}/carts.csv", "--support", "{here}/carts.csv"],
+            "lost",
+        ),
+        ("finetune", ["--support", "{here}/carts.csv", "--tuning.steps", "0"], "steps"),
+    ],
+)
+def test_labels_that_do_not_do_are_one_sentence(method, flags, sentence, home, tmp_path, capsys):
+    table(tmp_path / "carts.csv", "x,y,z,class", "9,9,9,cart", "12,12,12,horse")
+    table(tmp_path / "blank.csv", "x,y,z,class", "9,9,9,TRiC", "12,12,12,")
+    table(tmp_path / "far.csv", "x,y,z,class", "900,9,9,TRiC")
+    filled = [flag.format(here=tmp_path) for flag in flags]
+    assert main(by(method, home, tmp_path / "a.safetensors", *filled)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cryoshift adapt: ")
+    assert sentence in line
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_labels_for_a_method_that_learns_from_none_are_refused(home, labels, tmp_path, capsys):
+    words = [*adapt(home, tmp_path / "a.safetensors", *STRUCTURES), "--support", labels]
+    assert main([*words, "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "cryoshift learns from no label but labels.csv has some; leave --support out" in said
+
+
+def test_a_method_that_there_is_not_is_one_sentence(home, tmp_path, capsys):
+    assert main(by("magic", home, tmp_path / "a.safetensors")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is no method 'magic' to adapt by; choose from cryoshift, fsft" in line
+
+
+def test_each_method_explains_its_own_flags(capsys):
+    shown = {}
+    for method in ("cryoshift", "fsft", "swd"):
+        with pytest.raises(SystemExit):
+            main(["adapt", "--method", method, "--help"])
+        shown[method] = capsys.readouterr().out
+    own = {
+        "cryoshift": "--warp.filters",
+        "fsft": "--tuning.confusion",
+        "swd": "--alignment.projections",
+    }
+    for method, flag in own.items():
+        assert [name for name, text in shown.items() if flag in text] == [method]
 
 
 # --- stopping ---

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
 from napari_cryoshift.core.clustering import (
+    Mixture,
     distortion_index,
     fit_mixture,
     kmeans,
@@ -18,7 +19,9 @@ from napari_cryoshift.core.clustering import (
     matching,
     posterior,
     principal_axes,
+    simplest,
     smoothed,
+    surprise,
 )
 from napari_cryoshift.core.metrics import evaluate_clusters
 
@@ -69,16 +72,17 @@ def test_components_without_any_spread_are_zero():
     np.testing.assert_allclose((points - mean) @ axes.T, 0, atol=1e-6)
 
 
-def test_a_mixture_finds_clouds_and_its_bic_is_that_of_the_formula():
+@pytest.mark.parametrize(("covariance", "numbers"), [("full", 10), ("spherical", 1)])
+def test_a_mixture_finds_clouds_and_its_bic_is_that_of_the_formula(covariance, numbers):
     points, truth = blobs()
-    found = fit_mixture(points, 3, seed=0)
+    found = fit_mixture(points, 3, seed=0, covariance=covariance)
     assert adjusted_rand_score(truth, found.labels) == 1
     np.testing.assert_allclose(sorted(found.weights), np.array([30, 40, 60]) / 130, atol=1e-3)
     densities = [
         weight * multivariate_normal(mean, np.linalg.inv(root @ root.T)).pdf(points)
         for weight, mean, root in zip(found.weights, found.means, found.precisions, strict=True)
     ]
-    parameters = 3 * 4 + 3 * 10 + 2  # means, covariances, weights
+    parameters = 3 * 4 + 3 * numbers + 2  # means, covariances, weights
     bic = parameters * np.log(130) - 2 * np.log(np.sum(densities, 0)).sum()
     assert found.bic == pytest.approx(bic)
     expected = np.transpose(densities) / np.sum(densities, 0)[:, None]
@@ -93,21 +97,40 @@ def test_the_lowest_bic_says_how_many_clouds_there_are():
     assert min(bics, key=bics.get) == 4
 
 
-def test_a_warm_start_goes_on_from_the_labels():
+def test_balls_of_few_points_are_counted_where_full_covariances_find_fewer():
+    rng = np.random.default_rng(4)
+    points = np.concatenate([rng.normal(size=(40, 8)) + 1.5 * rng.normal(size=8) for _ in range(5)])
+    numbers = {
+        covariance: min(
+            (fit_mixture(points, k, seed=0, covariance=covariance) for k in (2, 3, 4, 5, 6, 7)),
+            key=lambda fitted: fitted.bic,
+        ).count
+        for covariance in ("full", "spherical")
+    }
+    assert numbers["spherical"] == 5
+    assert numbers["full"] < 5
+
+
+@pytest.mark.parametrize("covariance", ["full", "spherical"])
+def test_a_warm_start_goes_on_from_the_labels(covariance):
     points, truth = blobs()
     spoiled = truth.copy()
     spoiled[:5] = 2
-    warm = fit_mixture(points, 3, seed=0, previous=spoiled)
+    warm = fit_mixture(points, 3, seed=0, covariance=covariance, previous=spoiled)
     np.testing.assert_array_equal(warm.labels, truth)
     # One step of the reference by hand: means of what the labels say, before anything is learnt.
+    covariances = [np.cov(points[spoiled == k].T) + 1e-5 * np.eye(4) for k in range(3)]
+    precisions = {
+        "full": [np.linalg.inv(one) for one in covariances],
+        "spherical": [4 / np.trace(one) for one in covariances],
+    }
     peer = GaussianMixture(
         3,
+        covariance_type=covariance,
         reg_covar=1e-5,
         weights_init=np.bincount(spoiled) / len(points),
         means_init=[points[spoiled == k].mean(0) for k in range(3)],
-        precisions_init=[
-            np.linalg.inv(np.cov(points[spoiled == k].T) + 1e-5 * np.eye(4)) for k in range(3)
-        ],
+        precisions_init=precisions[covariance],
     ).fit(points)
     assert warm.bic == pytest.approx(peer.bic(points))
     np.testing.assert_allclose(warm.means, peer.means_)
@@ -160,6 +183,44 @@ def test_a_renumbered_mixture_is_the_same_with_other_names():
     np.testing.assert_array_equal(moved.labels, numbers[found.labels])
     again = posterior(points, moved.weights, moved.means, moved.precisions).argmax(1)
     np.testing.assert_array_equal(again, moved.labels)
+
+
+def test_the_simplest_mixture_is_nearly_as_good_as_the_best():
+    def mixture(count, bic):
+        return Mixture(np.ones(count), np.empty(0), np.empty(0), np.empty(0, int), bic)
+
+    tried = [mixture(k, bic) for k, bic in ((2, 80.0), (4, 14.0), (6, 10.5), (6, 11), (8, 10.0))]
+    numbers = {t: simplest(tried, 100.0, t) for t in (0.0, 0.01, 0.05, 1.0)}
+    assert [found.count for found in numbers.values()] == [8, 6, 4, 2]
+    assert numbers[0.01].bic == 10.5
+    worse = [mixture(2, 120.0), mixture(3, 110.0)]  # than a single one: nothing to give away
+    assert simplest(worse, 100.0, 0.5).count == 3
+
+
+def test_stretched_clouds_are_not_cut_into_balls_for_little():
+    rng = np.random.default_rng(5)
+    centres = 30 * np.eye(4)[:3]
+    stretched = np.concatenate([c + rng.normal(size=(80, 4)) * [6, 1, 1, 1] for c in centres])
+    fits = [fit_mixture(stretched, k, seed=0, covariance="spherical") for k in (2, 3, 5, 8)]
+    alone = fit_mixture(stretched, 1, seed=0, covariance="spherical").bic
+    assert simplest(fits, alone, 0.0).count > 3
+    assert simplest(fits, alone, 0.25).count == 3
+
+
+@pytest.mark.parametrize("covariance", ["full", "spherical"])
+def test_surprise_is_the_mean_of_the_densities_of_the_own_groups(covariance):
+    points, labels = blobs(apart=1.0)
+    expected = []
+    for k in range(3):
+        members = points[labels == k]
+        of_all = np.cov(members.T) + 1e-5 * np.eye(4)
+        if covariance == "spherical":
+            of_all = np.trace(of_all) / 4 * np.eye(4)
+        density = multivariate_normal(members.mean(0), of_all).logpdf(members)
+        expected.extend(-density - np.log(len(members) / len(points)))
+    assert surprise(points, labels, covariance=covariance) == pytest.approx(np.mean(expected))
+    mixed = np.random.default_rng(0).permutation(labels)
+    assert surprise(points, mixed, covariance=covariance) > np.mean(expected)
 
 
 def test_smoothed_labels_are_those_of_the_equation():

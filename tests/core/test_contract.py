@@ -27,6 +27,7 @@ QUICK = {
     "adaptation": {"reversal": 1.0},
     "learning": {"steps": 15, "batch": 8, "learning_rate": 1e-3},
     "alignment": {"steps": 20, "batch": 16, "learning_rate": 5e-4},
+    "projections": {"steps": 20, "batch": 16, "learning_rate": 5e-4},
     "grouping": {"steps": 15, "batch": 16, "learning_rate": 1e-3},
     "tuning": {"steps": 20, "batch": 8, "learning_rate": 5e-4},
     "iterations": 9,
@@ -35,8 +36,15 @@ QUICK = {
     # Of one method alone:
     "disca": {"clusters": (3,), "components": 4, "iterations": 3, "batch": 8},
     "autoencoder": {"clusters": 3, "filters": 4, "passes": 8, "learning_rate": 5e-3},
+    # To be moved by two voxels is much in a box of 16, and few steps are taken.
+    "cryoshift": {"randomise": False},
     # Five labels a class say little of how far it reaches.
     "protonet_ce": {"head": {"reach": 3.0}},
+    # All in one stage:
+    "softmax": {"learning": {"steps": 30, "batch": 16}},
+    "center_loss": {"learning": {"steps": 30, "batch": 16}},
+    "jdda": {"learning": {"steps": 30, "batch": 16}},
+    "mluda": {"learning": {"steps": 30, "batch": 16}},
 }
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from napari_cryoshift.core import training
+from napari_cryoshift.core.methods import cryoshift
 from napari_cryoshift.core.methods.cryoshift import CryoShift
 from napari_cryoshift.core.methods.cryoshift_params import PAPER, CryoShiftParams
 from napari_cryoshift.core.methods.cryoshift_step import Adversaries, adaptation_losses
@@ -19,6 +20,7 @@ from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.training import DivergedError, descend
 from napari_cryoshift.core.types import Subtomograms, TrainingData
+from napari_cryoshift.core.volumes import standardise
 
 B, K = 4, 3
 TINY = {
@@ -108,7 +110,8 @@ def bce(logits, truth):
 
 
 def own_features(step, seen):
-    """Of M; batch norm sees both domains together, or each alone."""
+    """Of M, of standardised volumes; batch norm sees both domains together, or each alone."""
+    seen = (seen - seen.mean((1, 2, 3), True)) / seen.std((1, 2, 3), correction=0, keepdim=True)
     if step.params.adaptation.statistics == "joint":
         return step.network.extractor(seen)
     return torch.cat([step.network.extractor(some) for some in (seen[: 2 * B], seen[2 * B :])])
@@ -391,7 +394,7 @@ def test_predictions_use_the_batch_norm_statistics_of_the_target(data):
     method = CryoShift(params(), 16)
     finish(method.fit(data))
     first = method.network.extractor.stages[0]
-    maps = first[0](unit_range(data.target[:]).unsqueeze(1))
+    maps = first[0](standardise(data.target[:]).unsqueeze(1))
     torch.testing.assert_close(first[1].running_mean, maps.mean((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(first[1].running_var, maps.var((0, 2, 3, 4)), rtol=1e-3, atol=1e-5)
 
@@ -428,26 +431,36 @@ def test_what_is_kept_is_the_best_epoch_even_when_stopped(data):
 
 
 def test_a_resumed_run_is_to_the_bit_what_an_unbroken_one_is(data, tmp_path):
+    """One that is stopped in every stage: within an epoch, and while an epoch is judged."""
     whole = CryoShift(params(), 16)
-    reports = list(whole.fit(data))
-    source = [i for i, r in enumerate(reports) if r.phase == "learning the source"]
-    target = [i for i, r in enumerate(reports) if r.phase == "adapting to the target"]
-    step = next(i for i in target if reports[i].metrics)
-    judging = next(i for i in target if i > step and not reports[i].metrics)
-    for count in (1, source[0] + 2, target[0] + 1, step + 1, judging + 1):
-        path = tmp_path / f"{count}.safetensors"
-        for stop in (True, False):
-            method = CryoShift(params(), 16)
-            bookmark = Bookmark(path, method, {"method": method.name})
-            job = bookmark.keep(method.fit(data, bookmark))
-            if stop:
-                for _ in itertools.islice(job, count):
-                    pass
-                job.close()
-            else:
-                finish(job)
-        for name, tensor in whole.state_dict().items():
-            assert torch.equal(tensor, method.state_dict()[name]), (count, name)
+    finish(whole.fit(data))
+    source, before, target = (
+        "learning the source",
+        "learning to tell simulated from real",
+        "adapting to the target",
+    )
+    path = tmp_path / "run.safetensors"
+    within, judging = 1, 2  # the first report of a step, and the next one at the same step
+    for phase, step, which in (
+        (source, 1, within),
+        (source, 2, judging),
+        (before, 1, within),
+        (target, 0, judging),
+        (target, 1, within),
+        (target, 2, judging),
+        (None, None, None),
+    ):
+        method = CryoShift(params(), 16)
+        bookmark = Bookmark(path, method, {"method": method.name})
+        job = bookmark.keep(method.fit(data, bookmark))
+        if phase is None:
+            finish(job)
+        else:
+            at = (report for report in job if (report.phase, report.step) == (phase, step))
+            assert len(list(itertools.islice(at, which))) == which
+            job.close()
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, method.state_dict()[name]), name
 
 
 def test_dropout_too_depends_on_the_seed_alone(data):
@@ -494,6 +507,24 @@ def test_the_grey_scale_of_a_volume_does_not_matter(data):
     method = CryoShift(params(), 16, ("a", "b", "c"))
     volumes = data.source[:4]
     torch.testing.assert_close(method.predict(3 * volumes + 7), method.predict(volumes))
+
+
+def test_simulated_volumes_alone_are_varied_and_only_to_learn_from(data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        cryoshift, "randomised", lambda volumes, _: seen.extend(volumes) or volumes * 1
+    )
+    finish(CryoShift(params(), 16).fit(data))
+    # Batches of 6, 2 epochs of 2 steps; 2 steps of D; batches of 16, 2 epochs of 2 steps.
+    assert len(seen) == 6 * 4 + 6 * 2 + 16 * 4
+    held_out = np.random.default_rng(0).permutation(60)
+    held_out = held_out[np.argsort(data.source.labels[held_out], kind="stable")][::10]
+    learnt = np.setdiff1d(np.arange(60), held_out)
+    known = {tuple(v.flatten()[:3].tolist()) for v in data.source[learnt]}
+    assert {tuple(v.flatten()[:3].tolist()) for v in seen} <= known
+    seen.clear()
+    finish(CryoShift(params(randomise=False), 16).fit(data))
+    assert not seen
 
 
 def test_before_training_it_says_what_to_do(data):

@@ -7,7 +7,7 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch.utils.flop_counter import FlopCounterMode
 
-from napari_cryoshift.core.clustering import fit_mixture, principal_axes
+from napari_cryoshift.core.clustering import fit_mixture, principal_axes, surprise
 from napari_cryoshift.core.losses import categorical_hinge
 from napari_cryoshift.core.methods import disca
 from napari_cryoshift.core.methods.disca import Disca
@@ -19,7 +19,12 @@ from napari_cryoshift.core.networks.yopo import YOPO, GaussianDropout
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.types import Subtomograms, TrainingData
-from napari_cryoshift.core.volumes import random_rotations, rotated_at_random, sample_rotated
+from napari_cryoshift.core.volumes import (
+    half_turned,
+    random_rotations,
+    rotated_at_random,
+    sample_rotated,
+)
 from napari_cryoshift.core.workflows import shipped_checkpoint
 
 BOX = 16
@@ -302,7 +307,7 @@ def test_an_embedding_is_trained_on(target, monkeypatch):
     torch.manual_seed(0)
     start = StridedEncoder(BOX, 8).state_dict()
     indices = iter([0.5, 0.1])
-    monkeypatch.setattr(disca, "distortion_index", lambda *_: next(indices))
+    monkeypatch.setattr(disca, "surprise", lambda *_: next(indices))
     method = Disca(params(network="embedding", width=8, iterations=2), BOX)
     finish(method.fit(TrainingData(target=target, start=start)))
     assert not torch.equal(method.encoder.head.weight, start["head.weight"])
@@ -312,13 +317,44 @@ def test_the_groups_of_an_embedding_as_it_is_are_kept_if_learning_makes_none_bet
     data, monkeypatch
 ):
     indices = iter([0.1, 0.5, 0.2])
-    monkeypatch.setattr(disca, "distortion_index", lambda *_: next(indices))
+    monkeypatch.setattr(disca, "surprise", lambda *_: next(indices))
     monkeypatch.setattr(disca, "_SETTLED", 2.0)
     torch.manual_seed(0)
     start = StridedEncoder(BOX, 8).state_dict()
     method = Disca(params(network="embedding", width=8, iterations=3), BOX)
     finish(method.fit(dataclasses.replace(data, start=start)))
     assert torch.equal(method.encoder.head.weight, start["head.weight"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_from_an_embedding_the_result_describes_its_features_no_worse_than_the_start(seed):
+    torch.manual_seed(seed)
+    start, target = StridedEncoder(BOX, 8).state_dict(), shapes(noise=1.5, seed=seed)
+    changes = {"clusters": (2, 3, 4), "network": "embedding", "width": 8, "covariance": "spherical"}
+    labels, data = {}, TrainingData(target=target, start=start)
+    for iterations in (1, 4):
+        method = Disca(params(**changes, iterations=iterations, learning_rate=0.01), BOX)
+        finish(method.fit(data))
+        labels[iterations] = method.predict(target[:]).argmax(1).numpy()
+    assert len(set(labels[1])) == len(set(labels[4]))  # the first round says how many there are
+    features = Disca(params(**changes), BOX)
+    features.encoder.load_state_dict(start)
+    vectors = features.embed(target[:]).double().numpy()
+    mean, axes = principal_axes(vectors, 4)
+    described = [
+        surprise((vectors - mean) @ axes.T, labels[n], covariance="spherical") for n in (1, 4)
+    ]
+    assert described[1] <= described[0] + 1e-6
+
+
+def test_half_turns_make_features_the_same_for_a_particle_that_is_turned_so():
+    volumes = torch.randn(2, BOX, BOX, BOX)
+    method = Disca(params(half_turns=True), BOX)
+    for turned in half_turned(volumes):
+        torch.testing.assert_close(method.embed(turned), method.embed(volumes))
+    plain = Disca(params(), BOX)
+    expected = torch.stack([plain.embed(turned) for turned in half_turned(volumes)]).mean(0)
+    torch.testing.assert_close(method.embed(volumes), expected)
 
 
 @pytest.mark.parametrize(

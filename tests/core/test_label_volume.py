@@ -4,7 +4,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from napari_cryoshift.core.label_volume import write_label_volume
+from napari_cryoshift.core.label_volume import Balls, write_label_volume
 from napari_cryoshift.core.tomograms import open_tomogram, read_header
 from napari_cryoshift.core.types import Tomogram
 
@@ -78,3 +78,65 @@ def test_labels_that_cannot_be_written(tmp_path, labels, sentence):
     with pytest.raises(ValueError, match=sentence):
         write_label_volume(tmp_path / "labels.mrc", labels, tomogram)
     assert not any(tmp_path.iterdir())
+
+
+BALLS = {"radius": 3.2, "shape": (12, 20, 24)}
+
+
+def balls(n=9, seed=0):
+    """Balls, and the same painted voxel by voxel: of the nearest particle within the radius."""
+    rng = np.random.default_rng(seed)
+    positions = rng.uniform(-2, np.array(BALLS["shape"]) + 2, (n, 3))
+    labels = np.arange(n) % 4
+    voxels = np.stack(np.indices(BALLS["shape"]), -1).astype(float)
+    away = np.linalg.norm(voxels[..., None, :] - positions[labels > 0], axis=-1)
+    nearest = labels[labels > 0][away.argmin(-1)]
+    whole = np.where(away.min(-1) < BALLS["radius"], nearest, 0)
+    return Balls(positions, labels, **BALLS), whole
+
+
+def test_balls_are_those_of_the_nearest_particle():
+    lazy, whole = balls()
+    assert (whole > 0).any()
+    np.testing.assert_array_equal(np.asarray(lazy), whole)
+    assert lazy.dtype == np.uint8
+    assert np.asarray(lazy).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[5],
+        np.s_[5, 3:9],
+        np.s_[:, 7, 2:20:3],
+        np.s_[..., 4],
+        np.s_[3, 4, 5],
+        np.s_[-1, ...],
+        np.s_[4:4],
+        np.s_[2:6, :, np.int64(3)],
+        np.s_[:],
+    ],
+    ids=str,
+)
+def test_balls_are_read_like_an_array(key):
+    lazy, whole = balls(30)
+    read = lazy[key]
+    assert np.shape(read) == np.shape(whole[key])
+    np.testing.assert_array_equal(read, whole[key])
+
+
+def test_a_section_of_a_volume_far_larger_than_memory_is_painted():
+    lazy = Balls(
+        np.array([[5e4, 100.0, 90.0]]), np.array([300]), radius=4.0, shape=(100_000, 2_000, 2_000)
+    )
+    section = lazy[50_000]
+    assert section.shape == (2_000, 2_000)
+    assert section[100, 90] == 300
+    assert np.count_nonzero(section) == sum(
+        y * y + x * x < 16 for y in range(-4, 5) for x in range(-4, 5)
+    )
+
+
+def test_labels_of_balls_have_to_fit():
+    with pytest.raises(ValueError, match="go from 0 to 70000"):
+        Balls(np.zeros((2, 3)), np.array([0, 70_000]), radius=1.0, shape=(2, 2, 2))

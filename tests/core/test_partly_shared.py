@@ -9,6 +9,7 @@ from napari_cryoshift.core.networks.fsda import FSDA
 from napari_cryoshift.core.networks.pair_discriminator import PairDiscriminator
 from napari_cryoshift.core.networks.partly_shared import Encoded, PartlyShared
 from napari_cryoshift.core.networks.statistics import measuring
+from napari_cryoshift.core.volumes import standardise
 
 
 def count(module):
@@ -44,7 +45,9 @@ def test_shared_whole_it_is_the_network_fsda():
         ours.scale.data.copy_(norm.weight.data)
         ours.shift.data.copy_(norm.bias.data)
     network.classifier.load_state_dict(plain.classifier.state_dict())
-    volumes, others = torch.randn(4, 16, 16, 16), 2 + 3 * torch.randn(4, 16, 16, 16)
+    volumes, others = (
+        standardise(torch.rand(4, 16, 16, 16) ** power) for power in (1, 5)
+    )  # to which FSDA does nothing more
     other = copy.deepcopy(plain)
     for _ in range(2):
         torch.testing.assert_close(network(volumes, "source"), plain(volumes))

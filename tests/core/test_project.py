@@ -548,7 +548,7 @@ def _newer(file):
         (_cut, "damaged"),
         (_overwrite, "damaged"),
         (_foreign, "a database but no project"),
-        (_newer, "version 99 and this program reads up to 1; install a newer"),
+        (_newer, "version 99 and this program reads up to 2; install a newer"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_left_as_it_is(project, folder, damage, message):
@@ -584,7 +584,7 @@ def test_the_file_tells_other_programs_what_it_is(project, folder):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     connection.close()
     assert mark.to_bytes(4, "big") == b"CRYS"
-    assert version == 1
+    assert version == 2
 
 
 # --- scratch projects and moving on ---

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_cryoshift.core.fewshot import FewShotParams
+from napari_cryoshift.core.checkpoint import Checkpoint
+from napari_cryoshift.core.features import learned
+from napari_cryoshift.core.fewshot import FewShotParams, fit_head
 from napari_cryoshift.core.losses import attention_loss, squared_distances
 from napari_cryoshift.core.methods.protonet_ce import (
     ProtoNetCE,
@@ -17,8 +19,8 @@ from napari_cryoshift.core.networks.attention import SelfAttention
 from napari_cryoshift.core.networks.protonet3d import ProtoNet3D, StridedEncoder
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.resume import Bookmark
-from napari_cryoshift.core.types import OTHER, Subtomograms, TrainingData
-from napari_cryoshift.core.workflows import shipped_checkpoint
+from napari_cryoshift.core.types import OTHER, Particles, Subtomograms, TrainingData
+from napari_cryoshift.core.workflows import classify, rule_of, shipped_checkpoint
 
 BOX = 16
 
@@ -298,3 +300,28 @@ def test_sets_without_labels_are_refused(data, trained):
         finish(trained.fit(TrainingData(support=nameless)))
     with pytest.raises(ValueError, match="0 classes are known; fit with a labelled support set"):
         ProtoNetCE(params(), BOX).predict(data.source[:1])
+
+
+def test_labels_turn_into_predictions_by_its_own_rule(trained, data):
+    checkpoint = Checkpoint.of(trained, 12.0, {})
+    assert rule_of(shipped_checkpoint()) is fit_head
+    vectors = trained.embed(data.support[:]).numpy()
+    label = np.array(data.support.classes, dtype=object)[data.support.labels]
+    label[::3] = ""
+    particles = Particles.at(np.zeros((len(vectors), 3)), label=label)
+    said = classify(vectors, particles, rule=rule_of(checkpoint))
+    assert said.classes[-1] == OTHER
+    spread = learned(vectors).values
+    known = np.flatnonzero(label != "")
+    labels = torch.tensor([said.classes.index(name) for name in label[known]])
+    head = checkpoint.build().head(
+        torch.from_numpy(spread[known]),
+        labels,
+        said.classes,
+        FewShotParams(),
+        torch.zeros(spread.shape[1]),
+    )
+    expected = head.predict(torch.from_numpy(spread))
+    np.testing.assert_allclose(said.probabilities, expected, atol=1e-5)
+    plain = classify(vectors, particles)
+    assert np.abs(plain.probabilities - said.probabilities).max() > 1e-3

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from napari_cryoshift.core.types import Particles, Subtomograms, Tomogram
 from napari_cryoshift.core.volumes import (
     crop,
+    half_turned,
     random_rotations,
     resampled,
     resampling_matrix,
@@ -237,3 +238,25 @@ def test_a_set_is_resampled_about_its_centre():
             float(bright.sum(axes) @ axis / bright.sum()) for axes in ((1, 2), (0, 2), (0, 1))
         ]
         np.testing.assert_allclose(centre, [0, 0, 30], atol=1.0)
+
+
+@pytest.mark.parametrize("d", [7, 8])
+def test_half_turns_are_rotations_about_the_centre(d):
+    c = d // 2
+    volume = torch.zeros(1, d, d, d)
+    volume[0, c + 1, c + 2, c - 3] = 1.0
+    turned = half_turned(volume)
+    places = [tuple(int(i) - c for i in (t[0] == 1).nonzero()[0]) for t in turned]
+    assert places == [(1, 2, -3), (-1, -2, -3), (-1, 2, 3), (1, -2, 3)]
+
+
+def test_half_turns_leave_the_missing_wedge_where_it_is():
+    volume = torch.randn(1, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    spectrum = torch.fft.fftn(volume[0])
+    k = torch.fft.fftfreq(12)
+    wedge = k[:, None, None].abs() > 1.7 * k.abs()  # about y, in z and x
+    spectrum[wedge.expand(12, 12, 12)] = 0
+    for turned in half_turned(torch.fft.ifftn(spectrum).real[None]):
+        lost = torch.fft.fftn(turned[0])[wedge.expand(12, 12, 12)]
+        # But for the highest frequency, which an even box has on one side only.
+        assert lost.abs().median() < 1e-4

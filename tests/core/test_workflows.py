@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from napari_cryoshift.core.types import OTHER, Particles, Subtomograms, Training
 from napari_cryoshift.core.workflows import (
     SourceParams,
     classify,
+    left_out,
     shipped_checkpoint,
     simulate_source,
     train,
@@ -269,3 +272,29 @@ def test_a_method_is_kept_as_it_was_before_it_adapted(tmp_path):
     assert any(not torch.equal(unadapted.weights[n], after.weights[n]) for n in same)
     trained = [name for name in same if "running" not in name and "num_batches" not in name]
     assert all(torch.equal(unadapted.weights[name], plain.weights[name]) for name in trained)
+
+
+def test_a_label_left_out_is_predicted_from_the_others():
+    generator = np.random.default_rng(0)
+    kinds = np.array(["a", "b"] * 20, dtype=object)
+    vectors = np.where(kinds == "a", -3.0, 3.0)[:, None] + generator.normal(0, 0.3, (40, 4))
+    label = np.where(np.arange(40) < 8, kinds, "").astype(object)
+    label[0], label[9] = "b", "c"  # wrong; and the only one of its kind
+    vectors[9] = 0, 9, 0, -9
+    table = Particles.at(generator.uniform(0, 50, (40, 3)), label=label)
+    rule = functools.partial(classify, vectors.astype(np.float32))
+    found = finish(left_out(table, rule))
+    assert found.id.tolist() == list(range(8))
+    assert found.label.tolist() == label[:8].tolist()
+    assert found.predicted.tolist() == kinds[:8].tolist()
+    for row in range(8):
+        without = label.copy()
+        without[row] = ""
+        alone = rule(table.replace(label=without))
+        assert found.confidence[row] == alone.confidence[row]
+        np.testing.assert_array_equal(found.probabilities[row], alone.probabilities[row])
+
+
+def test_without_two_labels_of_a_kind_none_can_be_left_out():
+    table = Particles.at(np.zeros((3, 3)), label=np.array(["a", "b", ""], dtype=object))
+    assert len(finish(left_out(table, lambda _: pytest.fail("nothing to predict")))) == 0

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from napari_cryoshift.core.checkpoint import Checkpoint
+from napari_cryoshift.core.domain_views import guess_kinds
 from napari_cryoshift.core.methods import METHODS
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.types import OTHER, Particles, Tomogram
 from napari_cryoshift.core.volumes import crop
 from napari_cryoshift.core.workflows import shipped_checkpoint
-from napari_cryoshift.widgets.answers import Answers, answers_by_itself, guess_kinds
+from napari_cryoshift.widgets.answers import Answers, answers_by_itself
 from napari_cryoshift.widgets.session import Session
 
 CLASSES = ("80S ribosome (human)", "70S ribosome (T. thermophilus)", "ferritin (human)", OTHER)

@@ -226,7 +226,7 @@ def test_after_cryo_shift_all_is_predicted_without_a_label_and_can_be_looked_at(
     assert (session.particles.label == "").all()
     assert predicting._own.isChecked()
     assert "names 2 kinds by itself" in predicting._how.text()
-    adapted = session.particles.probabilities
+    adapted = session.answers.known.all_of(session.particles)
 
     # Labels judge it, kind by kind, once a class of its own is called as the person calls it.
     ferritin = "ferritin (human)"
@@ -252,7 +252,7 @@ def test_after_cryo_shift_all_is_predicted_without_a_label_and_can_be_looked_at(
     assert (session.particles.predicted != "").all()
     runs.itemClicked.emit(runs.item(1))
     idle(session)
-    np.testing.assert_allclose(session.particles.probabilities[:, 0], adapted[:, 0], atol=1e-6)
+    np.testing.assert_allclose(session.answers.known.all_of(session.particles), adapted, atol=1e-6)
 
     judging.show_examples()
     idle(session)

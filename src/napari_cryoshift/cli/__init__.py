@@ -43,8 +43,9 @@ COMMANDS = {
         "subtomograms:CutSubtomograms",
         "Cut subtomograms out of a tomogram, at the particles of a list.",
     ),
-    "adapt": ("adapt:Adapt", "Classify particles without a label, by known structures."),
+    "adapt": ("adapt:Adapt", "Classify particles by known structures."),
     "embed": ("embed:Embed", "Compute the embeddings of particles."),
+    "cluster": ("cluster:Cluster", "Sort particles into groups that look alike, unlabelled."),
     "classify": ("classify:Classify", "Classify particles from a few labelled ones."),
     "export": ("export:Export", "Write a particle list for another program."),
     "convert": ("convert:Convert", "Write a particle list of one program for another."),
@@ -115,9 +116,10 @@ def _parse(name: str, flags: list[str]) -> Command:
     from .flags import BadFlags, registry
 
     module, _, kind = COMMANDS[name][0].partition(":")
+    named: type[Command] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)
     try:
         command: Command = tyro.cli(
-            getattr(importlib.import_module(f"{__name__}.{module}"), kind),
+            named.of(flags),
             prog=f"cryoshift {name}",
             args=flags,
             config=(

@@ -10,12 +10,10 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import Positional, arg
 
-from napari_cryoshift.core.averaging import AveragingParams, average_particles
-from napari_cryoshift.core.files import write_text
+from napari_cryoshift.core.averaging import AveragingParams, average_particles, save_average
 from napari_cryoshift.core.formats import write_particles
 from napari_cryoshift.core.matching import moved
 from napari_cryoshift.core.structures import library
-from napari_cryoshift.core.tomograms import save_volume
 
 from .command import TomogramCommand, output
 from .particles import read_inside
@@ -44,7 +42,7 @@ class MeanOfParticles(TomogramCommand):
     def run(self) -> None:
         """Average, write the files and print the resolution."""
         path = output(self.out, ".mrc", inputs=[self.tomogram])
-        curve = output(path.with_suffix(".fsc.csv"), ".csv", inputs=[self.picks])
+        output(path.with_suffix(".fsc.csv"), ".csv", inputs=[self.picks])
         places = output(path.with_suffix(".csv"), ".csv", inputs=[self.picks])
         start = None if self.structure is None else library().need(self.structure)
         tomogram = self.open()
@@ -52,10 +50,7 @@ class MeanOfParticles(TomogramCommand):
         if self.class_ is not None:
             particles = particles.take(np.flatnonzero(particles.label == self.class_))
         average = self.finish(average_particles(tomogram, particles, self.params, start=start))
-        save_volume(path, average.mean, average.voxel_size)
-        rows = zip(average.frequency, average.fsc, strict=True)
-        lines = ["frequency_per_angstrom,fsc", *(f"{k:.6f},{value:.4f}" for k, value in rows)]
-        write_text(curve, "\n".join(lines) + "\n")
+        save_average(path, average)
         aligned = moved(tomogram, particles, average.fit.shifts.astype(np.float64)).replace(
             score=average.fit.score.astype(np.float64),
             orientations=average.fit.rotations.astype(np.float64),

@@ -36,6 +36,11 @@ class Command(ABC):
     debug: bool = False
     """Show where in the program an error arose."""
 
+    @classmethod
+    def of(cls, flags: Sequence[str]) -> type[Command]:
+        """Return the command that these flags are for: itself, or one with more flags."""
+        return cls
+
     @abstractmethod
     def run(self) -> None:
         """Do the work; what it finds goes to stdout."""

@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Positional, arg
 
+from napari_cryoshift.core.calibration import reliability
 from napari_cryoshift.core.metrics import (
     ClassReport,
     evaluate_classes,
     evaluate_detections,
+    match_positions,
 )
-from napari_cryoshift.core.types import Particles
+from napari_cryoshift.core.open_set import auroc, guesses, nearest_known, open_set_report, oscr
+from napari_cryoshift.core.types import OTHER, Particles
 
 from .particles import ListCommand, read_of_one
 
@@ -83,6 +86,8 @@ class Evaluate(ListCommand):
                 found, truth.positions, list(truth.label), self.radius, voxel_size=voxel_size
             )
             print_classes(report, truth)
+            if found.probabilities is not None and np.isfinite(found.confidence).all():
+                print_open_set(found, _truth_of(found, truth, self.radius, voxel_size))
 
     def _members(self, truth: Particles) -> npt.NDArray[np.bool_]:
         members = truth.label == self.only
@@ -103,6 +108,53 @@ class Evaluate(ListCommand):
         if np.isnan(found.score).all():
             return -np.arange(len(found), dtype=np.float64)
         return found.score
+
+
+def _truth_of(
+    found: Particles, truth: Particles, radius: float, voxel_size: float
+) -> npt.NDArray[np.object_]:
+    """Return (n,) true class of each listed particle; `OTHER` where no class of the list is."""
+    order = np.argsort(-found.score, kind="stable")
+    matching = np.full(len(found), -1)
+    matching[order] = match_positions(
+        found.positions[order] * voxel_size, truth.positions * voxel_size, radius
+    )
+    listed = (matching >= 0) & np.isin(truth.label[matching].astype(str), found.classes)
+    return np.where(listed, truth.label[matching], OTHER).astype(object)
+
+
+def print_open_set(found: Particles, true: npt.NDArray[np.object_]) -> None:
+    """Print how well known classes are told from all else, where there is both.
+
+    Parameters
+    ----------
+    found
+        n particles; one without a class counts as called unknown.
+    true
+        (n,) classes, `OTHER` for all that is of no class of the list.
+    """
+    is_known = true != OTHER
+    if is_known.all() or not is_known.any():
+        return
+    said = np.where(found.predicted == "", OTHER, found.predicted)
+    report = open_set_report(list(true), list(said))
+    sure, best = nearest_known(np.asarray(found.probabilities), found.classes)
+    curve = reliability(found.confidence, guesses(found) == true)
+    figures = {
+        "all right (ALL)": report.overall,
+        "classes and unknown (OS)": report.per_class,
+        "classes (OS*)": report.known,
+        "unknown (UNK)": report.unknown,
+        "AUROC known, unknown": auroc(sure, is_known),
+        "open-set rate (OSCR)": oscr(sure, best == true, is_known),
+        "calibration error": curve.error,
+    }
+    print(f"\nlisted, by what they are: {is_known.sum()} of a class, {(~is_known).sum()} unknown")
+    for name, figure in figures.items():
+        print(f"{name:26}{figure:.4f}")
+    print("\nconfidence   right  listed")
+    for sure, right, count in zip(curve.sure, curve.right, curve.count, strict=True):
+        print(f"{sure:10.4f}  {right:6.4f}  {count:6}")
 
 
 def print_classes(report: ClassReport, truth: Particles) -> None:

@@ -24,7 +24,7 @@ from napari_cryoshift.core.formats import (
 )
 from napari_cryoshift.core.matching import MatchParams
 from napari_cryoshift.core.tomograms import open_tomogram
-from napari_cryoshift.core.types import Particles, Tomogram
+from napari_cryoshift.core.types import OTHER, Particles, Tomogram
 from napari_cryoshift.core.workflows import KNOWN_OPTICS, compare, embed, shipped_checkpoint
 
 from .command import Command, TomogramCommand, output_folder
@@ -212,6 +212,29 @@ def read_inside(path: Path, tomogram: Tomogram, *, as_label: bool = False) -> Pa
             f"y = {y:.1f}, z = {z:.1f}; check the unit and the binning of the list"
         )
     return particles
+
+
+def read_labelled(path: Path, tomogram: Tomogram) -> Particles:
+    """Read a list of labelled particles, all of which have a class and lie in the tomogram.
+
+    Raises
+    ------
+    ValueError
+        As `read_inside` does, or if a class is missing, or is `OTHER` in other letters.
+    """
+    labelled = read_inside(path, tomogram, as_label=True)
+    if (unnamed := np.flatnonzero(labelled.label == "")).size:
+        raise ValueError(
+            f"{len(unnamed)} of the {len(labelled)} rows of {path.name} have no class, "
+            f"the first is row {unnamed[0] + 1}; fill the column class"
+        )
+    for name in sorted(set(labelled.label) - {OTHER}):
+        if name.lower() == OTHER:
+            raise ValueError(
+                f"{path.name} has the class {name!r}, which is not {OTHER!r}; write "
+                f"{OTHER!r} for what is no particle of interest, or choose another name"
+            )
+    return labelled
 
 
 def load_embedding(path: Path | None) -> Checkpoint:

@@ -10,6 +10,7 @@ determination", Nat. Methods 9, 853 (2012)).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from .files import write_text
 from .matching import (
     PER_DETAIL,
     Band,
@@ -31,6 +33,7 @@ from .matching import (
 )
 from .progress import Job, Progress
 from .structures import Structure
+from .tomograms import save_volume
 from .types import Particles, Subtomograms, Tomogram
 from .volumes import crop
 
@@ -136,6 +139,27 @@ class Average:
         share = (self.fsc[last - 1] - _THRESHOLD) / (self.fsc[last - 1] - self.fsc[last])
         lower, upper = self.frequency[last - 1 : last + 1]
         return float(1 / (lower + share * (upper - lower)))
+
+
+def save_average(path: Path, average: Average) -> Path:
+    """Write the mean as an MRC file, and beside it NAME.fsc.csv with the correlation of halves.
+
+    Returns
+    -------
+    Path
+        Of the second file.
+
+    Raises
+    ------
+    OSError
+        If one cannot be written.
+    """
+    curve = path.with_suffix(".fsc.csv")
+    save_volume(path, average.mean, average.voxel_size)
+    rows = zip(average.frequency, average.fsc, strict=True)
+    lines = ["frequency_per_angstrom,fsc", *(f"{k:.6f},{value:.4f}" for k, value in rows)]
+    write_text(curve, "\n".join(lines) + "\n")
+    return curve
 
 
 def average_particles(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from sklearn.mixture import GaussianMixture
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+Covariance = Literal["full", "spherical"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class Groups:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """A mixture of k Gaussians with full covariances, none of them without a member.
+    """A mixture of k Gaussians, none of them without a member.
 
     Attributes
     ----------
@@ -148,6 +151,7 @@ def fit_mixture(
     seed: int,
     restarts: int = 2,
     regularisation: float = 1e-5,
+    covariance: Covariance = "full",
     previous: Labels | None = None,
 ) -> Mixture:
     """Fit a mixture of Gaussians by expectation maximisation.
@@ -164,6 +168,8 @@ def fit_mixture(
         Cold starts, by k-means; the most likely end is kept.
     regularisation
         Added to all variances.
+    covariance
+        Of each Gaussian: any, or that of a ball.
     previous
         (n,) labels below ``components``, none of them without a member: one warm start, from the
         groups that these make, instead of cold ones.
@@ -177,26 +183,57 @@ def fit_mixture(
     start = {"n_init": restarts, "init_params": "kmeans"}
     if previous is not None:
         covariances = _covariances(points, previous, regularisation)
+        variances = np.trace(covariances, axis1=1, axis2=2) / points.shape[1]
         start = {
             "n_init": 1,
             "weights_init": np.bincount(previous) / len(previous),
             "means_init": _means(points, previous),
-            "precisions_init": np.linalg.inv(covariances),
+            "precisions_init": (
+                1 / variances if covariance == "spherical" else np.linalg.inv(covariances)
+            ),
         }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = GaussianMixture(
-            components, reg_covar=regularisation, random_state=seed, **start
+            components,
+            covariance_type=covariance,
+            reg_covar=regularisation,
+            random_state=seed,
+            **start,
         ).fit(points)
     present, labels = np.unique(fitted.predict(points), return_inverse=True)
     weights = fitted.weights_[present]
+    precisions = fitted.precisions_cholesky_[present]
+    if covariance == "spherical":
+        precisions = precisions[:, None, None] * np.eye(points.shape[1])
     return Mixture(
         weights=weights / weights.sum(),
         means=fitted.means_[present],
-        precisions=fitted.precisions_cholesky_[present],
+        precisions=precisions,
         labels=labels.astype(np.int64),
         bic=float(fitted.bic(points)),
     )
+
+
+def simplest(mixtures: Sequence[Mixture], alone: float, tolerance: float) -> Mixture:
+    """Choose the mixture of fewest components that is nearly as good as the best.
+
+    Where groups are no Gaussians, more and more of these describe them ever so little better.
+
+    Parameters
+    ----------
+    mixtures
+        Of the same vectors.
+    alone
+        Bayesian information criterion of a single Gaussian.
+    tolerance
+        Share of what the best gains over that, which may be given away; with 0 it is the mixture
+        of the lowest criterion.
+    """
+    best = min(mixtures, key=lambda mixture: mixture.bic)
+    enough = best.bic + tolerance * max(alone - best.bic, 0.0)
+    near = [mixture for mixture in mixtures if mixture.bic <= enough]
+    return min(near, key=lambda mixture: (mixture.count, mixture.bic)) if tolerance else best
 
 
 def posterior(vectors: npt.ArrayLike, weights: Floats, means: Floats, precisions: Floats) -> Floats:
@@ -305,6 +342,38 @@ def distortion_index(vectors: npt.ArrayLike, labels: Labels, regularisation: flo
     both = apart + apart.T
     np.fill_diagonal(both, np.inf)
     return float(((spread + spread[:, None]) / both).max(0).mean())
+
+
+def surprise(
+    vectors: npt.ArrayLike,
+    labels: Labels,
+    regularisation: float = 1e-5,
+    covariance: Covariance = "full",
+) -> float:
+    """How badly Gaussians, one a group, describe its members: mean of −log(weight · density).
+
+    Groups of the same vectors compare by it, wherever they come from; lower is better.
+
+    Parameters
+    ----------
+    vectors
+        (n, c).
+    labels
+        (n,) counted from 0, none empty.
+    regularisation, covariance
+        As in `fit_mixture`.
+    """
+    points = np.asarray(vectors, dtype=np.float64)
+    covariances = _covariances(points, labels, regularisation)
+    width = points.shape[1]
+    if covariance == "spherical":
+        variances = np.trace(covariances, axis1=1, axis2=2) / width
+        covariances = variances[:, None, None] * np.eye(width)
+    away = points - _means(points, labels)[labels]
+    squared = np.einsum("nc,ncd,nd->n", away, np.linalg.inv(covariances)[labels], away)
+    weights = np.bincount(labels) / len(labels)
+    volume = width * np.log(2 * np.pi) + np.linalg.slogdet(covariances)[1]
+    return float(((squared + volume[labels]) / 2 - np.log(weights)[labels]).mean())
 
 
 def _points(vectors: npt.ArrayLike, groups: int) -> Floats:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from .methods import METHODS
 from .methods.cryoshift_data import simulate_known
 from .progress import Job, Progress
 from .simulate.source import SourceParams, simulate_source
-from .types import Subtomograms
+from .types import OTHER, Subtomograms
 
 _BATCH = 32
 _MAPPED = 400
@@ -85,6 +86,20 @@ def source_for(method: str, params: SourceParams) -> Subtomograms:
     return simulate_known(params) if names_structures(method) else simulate_source(params)
 
 
+def guess_kinds(classes: Iterable[str], kinds: Iterable[str]) -> dict[str, str]:
+    """Say which of a person's kinds each class of a model is.
+
+    A class is the longest kind whose words are in its name: "80S ribosome (human)" is a
+    "ribosome". One that is none of them stays what it is called.
+    """
+    named = sorted(set(kinds) - {OTHER}, key=len, reverse=True)
+    return {name: next((k for k in named if _names(k, name)), name) for name in classes}
+
+
+def _names(kind: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(kind.casefold())}(?!\w)", name.casefold()) is not None
+
+
 def called(volumes: Subtomograms, names: Mapping[str, str]) -> Subtomograms:
     """Return labelled volumes with their classes under other names; those of one name become one.
 
@@ -98,6 +113,14 @@ def called(volumes: Subtomograms, names: Mapping[str, str]) -> Subtomograms:
     classes = tuple(dict.fromkeys(names[name] for name in volumes.classes))
     column = np.array([classes.index(names[name]) for name in volumes.classes])
     return dataclasses.replace(volumes, labels=column[_labels(volumes)], classes=classes)
+
+
+def labelled(volumes: Subtomograms, names: npt.NDArray[np.object_]) -> Subtomograms:
+    """Return volumes with the labels that these (n,) names say; classes are in their order."""
+    classes, labels = np.unique(names.astype(str), return_inverse=True)
+    return dataclasses.replace(
+        volumes, labels=labels.astype(np.int64), classes=tuple(map(str, classes))
+    )
 
 
 def source_of(checkpoint: Checkpoint) -> Subtomograms:

@@ -247,3 +247,89 @@ def attention_loss(log_attention: Tensor, ways: Tensor) -> Tensor:
         wished[each, row, partner] = 0.5
     divergence = torch.nn.functional.kl_div(log_attention.float(), wished, reduction="none")
     return divergence.sum(-1).mean()
+
+
+def intra_class_loss(
+    features: Tensor, labels: Tensor, centres: Tensor, margin: float = 0.0
+) -> Tensor:
+    """Pull volumes to the centre of their class (MLUDA, first term of eq. 2).
+
+    Mean of max(0, ‖h − c_y‖² − m₁²). Without a margin it is the centre loss of Wen et al. 2016, but
+    for the factor of ½ in MLUDA's eq. 1. The means, where the paper has sums, make it and the two
+    losses below independent of the batch size.
+
+    Parameters
+    ----------
+    features, labels
+        (n, e) and (n,) int64; n may be 0.
+    centres
+        (k, e) of the classes, without gradient.
+    margin
+        m₁, a distance within which nothing pulls.
+    """
+    squared = (features - centres[labels]).square().sum(1)
+    return _mean((squared - margin**2).clamp(min=0))
+
+
+def inter_class_loss(features: Tensor, labels: Tensor, n_classes: int, margin: float) -> Tensor:
+    """Push classes apart (MLUDA, second term of eq. 2, as in JDDA).
+
+    Mean over pairs of classes of max(0, m₂² − ‖c_i − c_j‖²). The centres are the means of the
+    batch, through which a gradient flows; none flows through centres that are updated by eq. 4.
+
+    Parameters
+    ----------
+    features, labels
+        (n, e) and (n,) int64 in [0, n_classes); classes that are not among them count for nothing.
+    n_classes
+        k.
+    margin
+        m₂, a distance beyond which nothing pushes.
+    """
+    present = torch.bincount(labels, minlength=n_classes) > 0
+    means = class_means(features, labels, n_classes)[present]
+    one, other = torch.triu_indices(len(means), len(means), offset=1, device=labels.device)
+    squared = (means[one] - means[other]).square().sum(1)
+    return _mean((margin**2 - squared).clamp(min=0))
+
+
+def cognition_loss(features: Tensor, centres: Tensor, margin: float) -> Tensor:
+    """Push what is of no known class away from all of these (MLUDA, eq. 5).
+
+    Mean of max(0, m₃² − min_j ‖h − c_j‖²).
+
+    Parameters
+    ----------
+    features
+        (n, e) of volumes of unknown classes; n may be 0.
+    centres
+        (k, e) of the known classes, without gradient.
+    margin
+        m₃, a distance from the nearest centre beyond which nothing pushes.
+    """
+    nearest = squared_distances(features, centres).amin(1)
+    return _mean((margin**2 - nearest).clamp(min=0))
+
+
+def moved_centres(centres: Tensor, features: Tensor, labels: Tensor, rate: float) -> Tensor:
+    """Centres (k, e) after a batch (MLUDA, eq. 3 and 4; Wen et al. 2016, eq. 4).
+
+    c − γ Σ (c − h) / (1 + n), the sum over the n volumes (features, labels) of the class.
+
+    Parameters
+    ----------
+    centres
+        (k, e).
+    features, labels
+        (n, e) and (n,) int64.
+    rate
+        γ.
+    """
+    counts = torch.bincount(labels, minlength=len(centres)).unsqueeze(1)
+    means = class_means(features.detach(), labels, len(centres))
+    return centres - rate * (centres - means) * counts / (1 + counts)
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """Mean; that of nothing is 0, with a gradient of 0."""
+    return losses.sum() / max(1, len(losses))

@@ -121,6 +121,25 @@ def rotated_at_random(volumes: Tensor, generator: np.random.Generator) -> Tensor
     return torch.where(known, sampled.squeeze(1), noise.to(volumes.device))
 
 
+def half_turned(volumes: Tensor) -> list[Tensor]:
+    """Volumes as they are, and turned by 180° about each of the three axes: four in all.
+
+    About the centre, index d // 2, and without interpolation; the box is taken to repeat, so that
+    of an even one a face comes from the opposite side. A missing wedge about any axis of the box
+    stays where it is.
+
+    Parameters
+    ----------
+    volumes
+        (n, d, d, d).
+    """
+    shift = 1 - volumes.shape[-1] % 2
+    turned = [volumes]
+    for axes in ((1, 2), (1, 3), (2, 3)):
+        turned.append(volumes.flip(axes).roll((shift, shift), axes))
+    return turned
+
+
 def resampling_matrix(
     n_in: int, n_out: int, step: float, offsets: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:

@@ -22,8 +22,9 @@ from .embeddings import embed, predict
 from .features import Block, contrast, fits, joined, learned
 from .fewshot import FewShotHead, FewShotParams, fit_head
 from .methods import METHODS, Method, MethodParams
+from .methods.protonet_ce import CombinedHead, ProtoNetCE
 from .pick import PickParams, pick
-from .progress import Job
+from .progress import Job, Progress
 from .recentring import RecentreParams, recentre
 from .resume import Bookmark
 from .simulate.source import SourceParams, simulate_source
@@ -36,16 +37,21 @@ __all__ = [
     "FewShotParams",
     "PickParams",
     "RecentreParams",
+    "Rule",
     "SourceParams",
     "classify",
     "compare",
     "crop_for",
     "embed",
+    "fit_head",
     "fits",
+    "held_for",
     "known_structures",
+    "left_out",
     "pick",
     "predict",
     "recentre",
+    "rule_of",
     "shipped_checkpoint",
     "simulate_source",
     "train",
@@ -160,8 +166,33 @@ def crop_for(tomogram: Tomogram, particles: Particles, checkpoint: Checkpoint) -
     return crop(tomogram, particles, box=checkpoint.box, voxel_size=checkpoint.voxel_size)
 
 
+def held_for(tomogram: Tomogram, particles: Particles, checkpoint: Checkpoint) -> Job[Subtomograms]:
+    """`crop_for`, read into memory: for what is looked at many times."""
+    volumes = crop_for(tomogram, particles, checkpoint)
+    batches = np.array_split(np.arange(len(volumes)), math.ceil(len(volumes) / _READ))
+    parts = []
+    for done, rows in enumerate(batches, start=1):
+        parts.append(volumes[rows])
+        yield Progress("cutting out the particles", done, len(batches))
+    return Subtomograms.from_memory(torch.cat(parts), volumes.voxel_size)
+
+
+_READ = 64
 _FACTORS = (0.5, 2.0)
 """By which the weight of a block is tried to be another than its default."""
+
+
+Rule = Callable[
+    [torch.Tensor, torch.Tensor, tuple[str, ...], FewShotParams, torch.Tensor],
+    FewShotHead | CombinedHead,
+]
+"""Labelled vectors, their labels, the classes, parameters and the origin → a head."""
+
+
+def rule_of(checkpoint: Checkpoint) -> Rule:
+    """How labels turn into predictions in what a model sees: by its own rule, if it has one."""
+    method = checkpoint.build()
+    return method.head if isinstance(method, ProtoNetCE) else fit_head
 
 
 def classify(
@@ -169,6 +200,7 @@ def classify(
     particles: Particles,
     params: FewShotParams = FewShotParams(),  # noqa: B008 (frozen)
     more: Sequence[Block] = (),
+    rule: Rule = fit_head,
 ) -> Particles:
     """Predict the class of every particle from those that a person labelled.
 
@@ -188,6 +220,8 @@ def classify(
         Of the few-shot rule.
     more
         Blocks of n rows that count, too, e.g. `features.fits`.
+    rule
+        How they turn into predictions; `rule_of` a model.
 
     Returns
     -------
@@ -211,9 +245,9 @@ def classify(
     score = contrast(particles)
     blocks = [learned(embeddings), *more, *([] if score is None else [score])]
 
-    def fit(tried: Sequence[Block]) -> FewShotHead:
+    def fit(tried: Sequence[Block]) -> FewShotHead | CombinedHead:
         vectors = torch.from_numpy(joined([block.take(support) for block in tried]))
-        return fit_head(vectors, labels, classes, params, torch.zeros(vectors.shape[1]))
+        return rule(vectors, labels, classes, params, torch.zeros(vectors.shape[1]))
 
     head = fit(blocks)
     # Judged by one particle of a class, a weight would be a guess.
@@ -234,6 +268,43 @@ def classify(
         confidence=probabilities[np.arange(len(best_class)), best_class],
         probabilities=probabilities,
         classes=classes,
+    )
+
+
+def left_out(particles: Particles, classify: Callable[[Particles], Particles]) -> Job[Particles]:
+    """Predict each labelled particle as if it had no label.
+
+    Parameters
+    ----------
+    particles
+        Some of them labelled.
+    classify
+        Gives a table its predictions, by the labels in it.
+
+    Returns
+    -------
+    Particles
+        The labelled ones with these predictions, but for those that are the only one of their
+        class, which cannot be judged.
+    """
+    labelled = np.flatnonzero(particles.label != "")
+    rows: list[int] = []
+    answers: list[Particles] = []
+    for done, row in enumerate(labelled, start=1):
+        label = particles.label.copy()
+        label[row] = ""
+        if (label == particles.label[row]).any():
+            rows.append(int(row))
+            answers.append(classify(particles.replace(label=label)).take([row]))
+        yield Progress("leaving out each label", done, len(labelled))
+    judged = particles.take(np.array(rows, dtype=np.int64))
+    if not answers:
+        return judged
+    return judged.replace(
+        predicted=np.concatenate([answer.predicted for answer in answers]),
+        confidence=np.concatenate([answer.confidence for answer in answers]),
+        probabilities=np.concatenate([np.asarray(answer.probabilities) for answer in answers]),
+        classes=answers[0].classes,
     )
 
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QTabWidget
 from napari_cryoshift.core.types import OTHER
 
 from .classes import ENOUGH
+from .clusters import ClustersPanel
 from .export import ExportPanel
 from .label import LabelPanel
 from .open import OpenPanel
@@ -22,7 +23,17 @@ from .train import TrainPanel
 if TYPE_CHECKING:
     import napari
 
-PANELS = (OpenPanel, PickPanel, LabelPanel, TrainPanel, ReviewPanel, ExportPanel)
+PANELS = (
+    OpenPanel,
+    PickPanel,
+    LabelPanel,
+    TrainPanel,
+    ClustersPanel,
+    ReviewPanel,
+    ExportPanel,
+)
+_OPTIONAL = ("Train", "Clusters")
+"""For those who want more: the shipped embedding needs neither."""
 
 
 def finished(session: Session) -> dict[str, bool]:
@@ -36,7 +47,7 @@ def finished(session: Session) -> dict[str, bool]:
         "Open": session.tomogram is not None,
         "Pick": bool(len(table)),
         "Label": enough and bool((table.predicted != "").any()),
-        **{step: step in session.marks for step in ("Train", "Review", "Export")},
+        **{step: step in session.marks for step in ("Train", "Clusters", "Review", "Export")},
     }
 
 
@@ -70,8 +81,7 @@ class AnnotatePanels(QTabWidget):
 
     def _show_progress(self) -> None:
         done = finished(self.session)
-        # Training is for those who want more: the shipped embedding needs none.
-        due = next((step for step in done if not done[step] and step != "Train"), None)
+        due = next((step for step in done if not done[step] and step not in _OPTIONAL), None)
         for index, panel in enumerate(PANELS):
             mark = " ✓" if done[panel.title] else " •" if panel.title == due else ""
             self.setTabText(index, panel.title + mark)

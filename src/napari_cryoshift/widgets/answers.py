@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_cryoshift.core.calibration import scaled, temperature
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.methods import METHODS
 from napari_cryoshift.core.progress import Job, Progress
-from napari_cryoshift.core.types import OTHER, Particles
+from napari_cryoshift.core.types import Particles
 
 from .predictions import Embeddings, Judged
 
@@ -56,13 +56,20 @@ class Answers:
         return dataclasses.replace(self, known=Embeddings())
 
     def predicted(self, particles: Particles) -> Particles:
-        """Return the table with the model's predictions, and none where it was not asked."""
+        """Return the table with the model's predictions, and none where it was not asked.
+
+        They are calibrated by the labels that the model has not learnt from; no answer changes.
+        """
         kinds = tuple(dict.fromkeys(self.kinds.values()))
         have = self.known.have(particles)
         said = np.full((len(particles), len(kinds)), np.nan)
         if have.any():
             column = [kinds.index(kind) for kind in self.kinds.values()]
             said[have] = self.known.of(particles.take(have)) @ np.eye(len(kinds))[column]
+            told = self._held_out(particles)
+            told = told[have[told] & np.isin(particles.label[told], kinds)]
+            true = [kinds.index(label) for label in particles.label[told]]
+            said[have] = scaled(said[have], temperature(said[told], true))
         predicted = np.full(len(particles), "", dtype=object)
         predicted[have] = np.array(kinds, dtype=object)[said[have].argmax(1)]
         return particles.replace(
@@ -76,27 +83,23 @@ class Answers:
         """Compare with the labels that the model has not learnt from."""
         yield Progress("comparing with labels", 0, 0)
         table = self.predicted(particles)
-        rows = np.flatnonzero((table.label != "") & (table.predicted != ""))
+        rows = self._held_out(particles)
+        judged = table.take(rows[table.predicted[rows] != ""])
+        return Judged(
+            judged.id,
+            judged.label,
+            judged.predicted,
+            "that it did not learn from",
+            judged.confidence,
+        )
+
+    def _held_out(self, particles: Particles) -> npt.NDArray[np.int64]:
+        """Rows of the labels that the model has not learnt from."""
+        rows = np.flatnonzero(particles.label != "")
         seen = {position.tobytes() for position in self.learnt_from}
-        rows = rows[[table.positions[row].tobytes() not in seen for row in rows]]
-        said = table.predicted[rows]
-        return Judged(table.id[rows], table.label[rows], said, "that it did not learn from")
+        return rows[[particles.positions[row].tobytes() not in seen for row in rows]]
 
 
 def answers_by_itself(checkpoint: Checkpoint) -> bool:
     """Whether a model predicts classes of its own, which no label has to be given for."""
     return bool(checkpoint.classes) and not METHODS[checkpoint.method].follows_labels
-
-
-def guess_kinds(classes: Iterable[str], kinds: Iterable[str]) -> dict[str, str]:
-    """Say which of a person's kinds each class of a model is.
-
-    A class is the longest kind whose words are in its name: "80S ribosome (human)" is a
-    "ribosome". One that is none of them stays what it is called.
-    """
-    named = sorted(set(kinds) - {OTHER}, key=len, reverse=True)
-    return {name: next((k for k in named if _names(k, name)), name) for name in classes}
-
-
-def _names(kind: str, name: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(kind.casefold())}(?!\w)", name.casefold()) is not None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_cryoshift.core.colours import PALETTE
@@ -14,6 +15,7 @@ from napari_cryoshift.core.progress import Progress
 
 from .panel import wrapped
 from .plots import plain_plot
+from .style import GREY
 
 _SMOOTH = 30
 """Steps over which a curve is averaged: single training steps scatter."""
@@ -23,6 +25,7 @@ class Curves(QWidget):
     """Every figure that a job reports, against its steps.
 
     Accuracies, from 0 to 1, have a plot of their own; what the colours mean stands below both.
+    Where a stage begins there is a numbered line.
 
     Attributes
     ----------
@@ -37,13 +40,14 @@ class Curves(QWidget):
         plain_plot(self._accuracies, "training step", "accuracy")
         self._accuracies.setYRange(0, 1)
         self._accuracies.setXLink(self._losses)
-        self._legend = wrapped("")
+        self._legend, self._stages = wrapped(""), wrapped("")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for plot in (self._losses, self._accuracies):
             plot.setFixedHeight(120 if plot is self._losses else 150)  # the name of the steps
             plot.getAxis("left").setWidth(45)  # so that the steps stand below each other
             column.addWidget(plot)
+        column.addWidget(self._stages)
         column.addWidget(self._legend)
         self.reset()
 
@@ -53,7 +57,8 @@ class Curves(QWidget):
         self._accuracies.clear()
         self._legend.setText("")
         self.latest: dict[str, float] = {}
-        self._phase = ""
+        self._stages.setText("")
+        self._phase, self._phases = "", list[str]()
         self._before = self._step = 0  # steps of the phases before; steps in all
         self._steps: dict[str, list[int]] = {}
         self._values: dict[str, list[float]] = {}
@@ -79,6 +84,8 @@ class Curves(QWidget):
     def _append(self, progress: Progress) -> None:
         if progress.phase != self._phase:  # each phase counts its steps from 0
             self._phase, self._before = progress.phase, self._step
+            if self._phase not in self._phases:  # some stages take turns
+                self._begin_stage()
         self._step = self._before + progress.step
         self.latest = {name: float(value) for name, value in progress.metrics.items()}
         parts = any(name.endswith(" loss") for name in progress.metrics)
@@ -87,6 +94,17 @@ class Curves(QWidget):
                 continue  # a weighted sum, which would make its parts flat
             self._steps.setdefault(name, []).append(self._step)
             self._values.setdefault(name, []).append(value)
+
+    def _begin_stage(self) -> None:
+        self._phases.append(self._phase)
+        number = len(self._phases)
+        for plot in (self._losses, self._accuracies):
+            place = {"position": 0.9, "color": GREY}
+            pen = pg.mkPen(GREY, style=Qt.PenStyle.DashLine)
+            plot.addItem(pg.InfiniteLine(self._before, pen=pen, label=f"{number}", labelOpts=place))
+        named = (f"{i} {phase}" for i, phase in enumerate(self._phases, start=1))
+        self._stages.setText(" · ".join(named))
+        self._stages.setVisible(number > 1)
 
     def _line(self, name: str) -> pg.PlotDataItem:
         if name not in self._lines:

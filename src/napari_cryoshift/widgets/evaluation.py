@@ -1,4 +1,4 @@
-"""How right predictions are, kind by kind: a table, and which kinds are taken for which."""
+"""How right predictions are: kind by kind, which are taken for which, and run by run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from napari_cryoshift.core.metrics import ClassTable, class_table
 from .classes import dot
 from .panel import wrapped
 from .predictions import Judged
+from .rivals import Rivals
 from .style import GREY, title_of
 
 _FIGURES = ("Precision", "Recall", "F1", "Labels")
@@ -145,6 +146,45 @@ class Evaluation(QWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         header.resizeSection(0, 96)
         _fit(self._confusion)
+
+
+class RunTable(QWidget):
+    """Accuracy and F1 of several models on the same labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._summary, self._table = wrapped(""), _table()
+        self._table.setColumnCount(3)
+        self._table.setHorizontalHeaderLabels(("", "Accuracy", "F1"))
+        tips = ("Share of the labels that are right", "Mean over the kinds that you labelled")
+        for column, tip in enumerate(tips, start=1):
+            self._table.horizontalHeaderItem(column).setToolTip(tip)
+        header = self._table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._summary)
+        column.addWidget(self._table)
+        self.show_rivals(None)
+
+    def show_rivals(self, rivals: Rivals | None) -> None:
+        """Show a row a model, the best first; None for none."""
+        self._table.setVisible(rivals is not None)
+        if rivals is None:
+            self._summary.setText("")
+            return
+        n = rivals.labels
+        self._summary.setText(f"On {n:,} label{'' if n == 1 else 's'} that none has learnt from:")
+        best_first = sorted(rivals.tables.items(), key=lambda item: -item[1].accuracy)
+        self._table.setRowCount(len(best_first))
+        for row, (name, table) in enumerate(best_first):
+            head, accuracy = QTableWidgetItem(name), _cell(f"{table.accuracy:.2f}")
+            head.setToolTip(name)
+            accuracy.setToolTip(_interval(int(table.confusion.trace()), n))
+            for column, item in enumerate((head, accuracy, _cell(f"{table.macro[2]:.2f}"))):
+                self._table.setItem(row, column, item)
+        _fit(self._table)
 
 
 def _table() -> QTableWidget:

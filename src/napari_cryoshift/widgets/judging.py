@@ -23,12 +23,14 @@ from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.types import Particles, Tomogram
 from napari_cryoshift.core.workflows import crop_for
 
-from .evaluation import Evaluation
+from .answers import answers_by_itself
+from .evaluation import Evaluation, RunTable
 from .feature_map import Dots, Maps
 from .live import Live
 from .panel import Folded, Panel, button, wrapped
 from .predictions import Judged
-from .runs import runs_folder, unadapted
+from .rivals import compare_runs
+from .runs import read_runs, runs_folder, unadapted
 from .side_by_side import SideBySide
 from .style import GREY, colour_of, title_of
 
@@ -40,7 +42,7 @@ _MIXING = (
 
 
 class Judging(QWidget):
-    """Three sections that unfold, about the model of the session.
+    """Four sections that unfold, about the model of the session and those before it.
 
     Parameters
     ----------
@@ -61,6 +63,14 @@ class Judging(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(Folded("How right it is, kind by kind", self._evaluation))
+        self._runs = RunTable()
+        column.addWidget(
+            Folded(
+                "Trainings beside each other",
+                button("Compare", self.compare, "By the labels that none has learnt from"),
+                self._runs,
+            )
+        )
         column.addWidget(
             Folded(
                 "Simulated beside picked particles",
@@ -88,6 +98,19 @@ class Judging(QWidget):
 
     def _show_judged(self, judged: Judged) -> None:
         self._evaluation.show_judged(judged, colour_of(self._session.classes))
+
+    def compare(self) -> None:
+        """Show how right all trainings of the project are on the same labels."""
+        with self._panel.attempt():
+            tomogram, _, _ = self._what_there_is()
+            session = self._session
+            runs = {
+                title: (checkpoint, session.answers_of(checkpoint))
+                for title, checkpoint in read_runs(runs_folder(session.project)).items()
+                if answers_by_itself(checkpoint)
+            }
+            job = compare_runs(tomogram, session.particles, runs)
+            session.work.run(job, "Comparing trainings", done=self._runs.show_rivals)
 
     # --- examples ---
 

@@ -19,7 +19,7 @@ from .gestures import KEYS
 from .panel import Folded, Panel, button, wrapped
 from .queue import EXPLAINED, ORDERS
 from .slices import Slices
-from .style import colour_of, title_of
+from .style import colour_of, prediction, title_of
 
 if TYPE_CHECKING:
     import napari
@@ -183,8 +183,8 @@ class LabelPanel(Panel):
             f"particle {table.id[row]}{score}{edge} · {session.shown.sum():,} on show"
         )
         said = f"you said {title_of(label)}" if label else "no label yet"
-        if predicted:
-            said += f" · predicted {title_of(predicted)}, {table.confidence[row]:.0%} sure"
+        if np.isfinite(table.confidence[row]):
+            said += f" · {prediction(table, row)}"
         self._what.setText(said)
 
     # --- undo and keys ---

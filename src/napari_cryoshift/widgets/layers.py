@@ -23,7 +23,7 @@ from .session import Session, session_of
 from .style import Looks, colour_of, looks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import napari
 
@@ -44,6 +44,7 @@ class Layers:
         self._ruler: Points | None = None
         self._slab: float | None = None
         self._keep_view = False
+        self._looks: Callable[[], Looks] | None = None
         self.gestures = Gestures(self)
         session.tomogram_changed.connect(self._show_tomogram)
         session.particles_changed.connect(self._show_particles)
@@ -153,10 +154,18 @@ class Layers:
                 self.points.data = session.particles.positions
                 self.points.size = self._size
             if len(session.particles):
-                self._dress(self.points, looks(session.particles, colour_of(session.classes)))
+                self._dress(self.points, (self._looks or self._by_class)())
                 self._show_threshold()
         self.points.refresh(extent=moved, thumbnail=moved)
         self._show_current()
+
+    def show_by(self, looks: Callable[[], Looks] | None) -> None:
+        """Colour the particles by something else than their class; None for their class again."""
+        self._looks = looks
+        self._show_particles()
+
+    def _by_class(self) -> Looks:
+        return looks(self.session.particles, colour_of(self.session.classes))
 
     @staticmethod
     def _dress(points: Points, dressed: Looks) -> None:

@@ -199,6 +199,11 @@ class Notebook:
         self._opened()[0].redo()
         self._read_all()
 
+    def read_again(self) -> None:
+        """Take over what was written to the project by another way than those above."""
+        self._opened()
+        self._read_all()
+
     def read_classes(self) -> None:
         """Read the classes of the project again, and tell everyone if they are others."""
         classes = self._opened()[0].classes()

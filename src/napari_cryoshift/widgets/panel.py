@@ -8,7 +8,7 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QShowEvent
 from qtpy.QtWidgets import (
     QFrame,
@@ -150,6 +150,11 @@ def wrapped(text: str) -> QLabel:
 class Folded(QWidget):
     """A title that unfolds what few people need.
 
+    Signals
+    -------
+    unfolded
+        Whether the content is there now.
+
     Parameters
     ----------
     title
@@ -157,6 +162,8 @@ class Folded(QWidget):
     *content
         Widgets, one below the other.
     """
+
+    unfolded = Signal(bool)
 
     def __init__(self, title: str, *content: QWidget) -> None:
         super().__init__()
@@ -187,6 +194,7 @@ class Folded(QWidget):
     def _unfold(self, on: bool) -> None:
         self._inside.setVisible(on)
         self._title.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
+        self.unfolded.emit(on)
 
 
 def button(text: str, action: Callable[[], object], tip: str = "") -> QPushButton:

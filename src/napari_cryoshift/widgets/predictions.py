@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core import workflows
+from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.types import OTHER, Particles
 
 Classify = Callable[[npt.NDArray[np.float32], Particles], Particles]
@@ -109,12 +111,15 @@ class Judged(NamedTuple):
         (m,) str.
     how
         Which labels these are, in words.
+    sure
+        (m,) confidence of each answer; empty where it is not known.
     """
 
     ids: npt.NDArray[np.int64]
     labels: npt.NDArray[np.object_]
     answers: npt.NDArray[np.object_]
     how: str
+    sure: npt.NDArray[np.float64] = np.empty(0)
 
     @property
     def wrong(self) -> npt.NDArray[np.int64]:
@@ -137,18 +142,9 @@ def left_out(
     most
         So many particles without a label are taken along as background.
     """
-    answers = np.full(len(particles), "", dtype=object)
     rows = np.flatnonzero(embeddings.have(particles))
     labelled = rows[particles.label[rows] != ""]
     rows = np.concatenate([labelled, np.setdiff1d(rows, labelled)[:most]])
     table = particles.take(rows)
-    vectors = embeddings.of(table)
-    for i, row in enumerate(labelled):
-        label = table.label.copy()
-        label[i] = ""
-        if (label == particles.label[row]).any():
-            answers[row] = classify(vectors, table.replace(label=label)).predicted[i]
-        yield Progress("leaving out each label", i + 1, len(labelled))
-    judged = np.flatnonzero(answers != "")
-    said = answers[judged]
-    return Judged(particles.id[judged], particles.label[judged], said, "left out in turn")
+    judged = yield from workflows.left_out(table, partial(classify, embeddings.of(table)))
+    return Judged(judged.id, judged.label, judged.predicted, "left out in turn", judged.confidence)

@@ -13,6 +13,7 @@ from qtpy.QtGui import QHideEvent, QKeySequence, QPixmap, QShortcut, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel
 from scipy.stats import binomtest
 
+from napari_cryoshift.core.open_set import is_unknown
 from napari_cryoshift.core.types import OTHER, Particles
 
 from .gallery import PICTURE, Gallery, Tile
@@ -21,14 +22,16 @@ from .panel import Panel, button, wrapped
 from .pictures import box_at, pixmap, sections
 from .predictions import Judged
 from .queue import margin
-from .style import colour_of, title_of
+from .style import colour_of, prediction, sureness, title_of
+from .unknown import SureEnough
 
 if TYPE_CHECKING:
     import napari
 
 _PAGE = 40
 _WHAT = {
-    "least certain": "where the two best classes are closest to each other",
+    "least certain": "the unknown, then where the two best classes are closest to each other",
+    "unknown": "no prediction is sure enough: they may be of a kind that you have not named",
     "disagreements": "your label and the model differ, each label left out in turn",
     "of one kind": "everything predicted as one kind, the surest first",
     "labelled by me": "to look at your own labels again",
@@ -43,6 +46,9 @@ class ReviewPanel(Panel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self._judged: Judged | None = None
+        self._sure_enough = SureEnough()
+        self._sure_enough.moved.connect(self._choose_threshold)
+        self.body.addWidget(self._sure_enough)
         self._make_queue()
         self._gallery = Gallery()
         self._gallery.setMinimumHeight(2 * (PICTURE + 24))
@@ -67,9 +73,14 @@ class ReviewPanel(Panel):
     def advice(self) -> str:  # noqa: D102
         session = self.session
         table = session.particles
-        if not (table.predicted != "").any():
+        if not np.isfinite(table.confidence).any():
             return "Nothing is predicted yet: label particles of two kinds under Label."
         reviewed, shown = int((table.label != "").sum()), int(session.shown.sum())
+        if unknown := int((is_unknown(table) & (table.label == "") & session.shown).sum()):
+            return (
+                f"{reviewed:,} of {shown:,} reviewed, {unknown:,} unknown. A digit says what they "
+                "are; a name for a new kind is given under Label."
+            )
         return (
             f"{reviewed:,} of {shown:,} reviewed. Enter accepts, a digit corrects, Shift chooses "
             "a range. Next: Export."
@@ -77,6 +88,7 @@ class ReviewPanel(Panel):
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: D102
         super().showEvent(event)
+        self._show_threshold()
         self.refill()
         self._judging.renew()
 
@@ -120,8 +132,8 @@ class ReviewPanel(Panel):
         self, what: str, table: Particles
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
         """Return (n,) whether a particle is in the queue, and (n,) how soon it is due."""
-        said = table.predicted != ""
-        doubt = 1 - np.nan_to_num(margin(table))
+        unknown = is_unknown(table)
+        doubt = 1 - np.nan_to_num(margin(table)) + unknown
         unlabelled = table.label == ""
         if what == "disagreements":
             wrong = () if self._judged is None else self._judged.wrong
@@ -131,7 +143,8 @@ class ReviewPanel(Panel):
             return mine & unlabelled & self.session.shown, np.nan_to_num(table.confidence)
         if what == "labelled by me":
             return ~unlabelled, doubt
-        return said & unlabelled & self.session.shown, doubt
+        looked_at = unknown if what == "unknown" else np.isfinite(table.confidence)
+        return looked_at & unlabelled & self.session.shown, doubt
 
     def _fill(self, ids: list[int]) -> None:
         tomogram, table = self.session.tomogram, self.session.particles
@@ -151,11 +164,23 @@ class ReviewPanel(Panel):
 
     def _on_particles(self) -> None:
         if self.isVisible():
+            self._show_threshold()
             if self._gallery.count():
                 self._fill(self._gallery.ids)
             else:
                 self.refill()
             self._judging.renew()
+
+    # --- how sure it has to be ---
+
+    def _show_threshold(self) -> None:
+        shown = self.session.particles.take(self.session.shown)
+        self._sure_enough.show_particles(shown, self.session.sure_enough)
+
+    def _choose_threshold(self, threshold: float) -> None:
+        self.session.predict_from(threshold)
+        self._show_estimate()
+        self.refill()
 
     # --- accept and correct ---
 
@@ -185,6 +210,8 @@ class ReviewPanel(Panel):
         """Take the predictions of the chosen particles as labels."""
         table, chosen = self.session.particles, self._gallery.chosen()
         with self.attempt():
+            if chosen and is_unknown(table)[np.isin(table.id, chosen)].all():
+                raise ValueError("nothing is predicted of what is unknown; press the digit it is")
             for name in sorted(set(table.predicted[np.isin(table.id, chosen)]) - {""}):
                 alike = np.isin(table.id, chosen) & (table.predicted == name)
                 self.session.label(table.id[alike].tolist(), name)
@@ -210,28 +237,38 @@ class ReviewPanel(Panel):
 
     def _show_judged(self, judged: Judged) -> None:
         self._judged = judged
-        self._estimate.setText(estimate(judged))
+        self._sure_enough.show_judged(judged)
+        self._show_estimate()
         if self._what.currentText() == "disagreements" and not self._gallery.count():
             self.refill()
+
+    def _show_estimate(self) -> None:
+        if self._judged is not None:
+            self._estimate.setText(estimate(self._judged, self.session.sure_enough))
 
 
 def _tile(table: Particles, row: int, colours: dict[str, str]) -> Tile:
     label, predicted = str(table.label[row]), str(table.predicted[row])
-    sure = "" if np.isnan(table.confidence[row]) else f"{table.confidence[row]:.0%}"
     said = f"you said {title_of(label)}" if label else "no label yet"
     return Tile(
         id=int(table.id[row]),
         colour=colours.get(label or predicted, colours[""]),
         labelled=bool(label),
-        text="✓" if label else sure,
-        tip=f"particle {table.id[row]}: {said}; predicted {title_of(predicted)}, {sure} sure",
+        text="✓" if label else sureness(table, row),
+        tip=f"particle {table.id[row]}: {said}; {prediction(table, row)}",
     )
 
 
-def estimate(judged: Judged) -> str:
-    """Say precision and recall, with 95 % intervals (Wilson 1927)."""
+def estimate(judged: Judged, threshold: float = 0.0) -> str:
+    """Say precision and recall of predictions that are sure enough, with 95 % intervals.
+
+    The intervals are those of Wilson 1927.
+    """
     right = judged.answers == judged.labels
     found, real = judged.answers != OTHER, judged.labels != OTHER
+    if len(judged.sure):
+        enough = judged.sure >= threshold
+        right, found = right & enough, found & enough
     if not found.any() or not real.any():
         return "Precision and recall come with more labels."
     figures = []

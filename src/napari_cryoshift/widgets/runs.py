@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def keep_run(folder: Path, checkpoint: Checkpoint, before: Path | None = None) -
     checkpoint.save(folder / name)
     if before is not None and before.exists():
         before.replace(folder / f"{checkpoint.digest}.unadapted")
+
+
+def read_runs(folder: Path | None) -> dict[str, Checkpoint]:
+    """Read the trainings of a project: title → model, the newest first.
+
+    Files that cannot be used are left out.
+    """
+    files = [] if folder is None else list(folder.glob("*.safetensors"))
+    found = {}
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        with contextlib.suppress(ValueError):
+            checkpoint = Checkpoint.load(file)
+            when = datetime.fromtimestamp(file.stat().st_mtime)
+            found[f"{METHODS[checkpoint.method].title}, {when:%d %b %H:%M:%S}"] = checkpoint
+    return found
 
 
 class RunList(QListWidget):

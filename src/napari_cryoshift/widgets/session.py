@@ -13,11 +13,14 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from napari_cryoshift.core import workflows
+from napari_cryoshift.core.domain_views import guess_kinds
+from napari_cryoshift.core.open_set import withheld
 from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.types import Particles, Tomogram
 
 from . import predictions, queue
-from .answers import Answers, answers_by_itself, guess_kinds
+from .answers import Answers, answers_by_itself
+from .cluster_notes import ClusterNotes
 from .job import sentence
 from .notebook import Notebook
 from .predictions import Embeddings, Judged
@@ -38,6 +41,8 @@ class Session(Notebook):
         Picking score from which on candidates are shown.
     diameter
         Of a particle, Å.
+    sure_enough
+        Confidence from which on a prediction is given; what is less sure is unknown.
     current
         Id of the particle that is looked at, or None.
     checkpoint
@@ -50,6 +55,8 @@ class Session(Notebook):
         What the model says of them by itself; None if predictions start from labels.
     work
         The long work of this session.
+    clusters
+        Groups of particles that were found.
     """
 
     threshold_changed = Signal()
@@ -62,6 +69,7 @@ class Session(Notebook):
         super().__init__()
         self.threshold = -np.inf
         self.diameter = 250.0
+        self.sure_enough = 0.0
         self.current: int | None = None
         self.checkpoint: Checkpoint | None = None
         self.embeddings = Embeddings()
@@ -70,7 +78,9 @@ class Session(Notebook):
         self.work = Work()
         self.work.failed.connect(self.failed.emit)
         self.work.finished.connect(self.embed)
+        self.clusters = ClusterNotes(self)
         self._visited: list[int] = []
+        self._rule: workflows.Rule = workflows.fit_head
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -104,6 +114,7 @@ class Session(Notebook):
         # Before the table is read: what is hidden need not be embedded.
         self.threshold = float(self.remembered(f"threshold of {tomogram.name}", -np.inf))
         self.diameter = float(self.remembered("diameter", self.diameter))
+        self.sure_enough = float(self.remembered("sure enough", 0.0))
         super().open_tomogram(tomogram)
         self.threshold_changed.emit()
         self.diameter_changed.emit()
@@ -136,7 +147,7 @@ class Session(Notebook):
             particles = predictions.predicted(particles, self.embeddings, self.classify)
         else:
             particles = self.answers.predicted(particles)
-        super().take(particles)
+        super().take(withheld(particles, self.sure_enough))
         if self.current is not None and self.row is None:
             self.select(None)
         self.embed()
@@ -177,6 +188,12 @@ class Session(Notebook):
         self.remember("diameter", diameter)
         self.diameter_changed.emit()
 
+    def predict_from(self, confidence: float) -> None:
+        """Give only predictions that are as sure as this, 0 to 1; the others are unknown."""
+        self.sure_enough = confidence
+        self.remember("sure enough", confidence)
+        self.take(self.particles)
+
     # --- the current particle ---
 
     @property
@@ -215,8 +232,8 @@ class Session(Notebook):
 
     def use(self, checkpoint: Checkpoint) -> None:
         """Predict with this model from now on: by its own classes if it has any, or from labels."""
-        self.checkpoint = checkpoint
-        self.answers = self._own_answers(checkpoint) if answers_by_itself(checkpoint) else None
+        self.checkpoint, self._rule = checkpoint, workflows.rule_of(checkpoint)
+        self.answers = self.answers_of(checkpoint) if answers_by_itself(checkpoint) else None
         self._forget()
         self.checkpoint_changed.emit()
         self.take(self.particles)
@@ -225,7 +242,7 @@ class Session(Notebook):
         """Let the model name its own classes, or predict from labels by what it sees."""
         own = on and self.checkpoint is not None and answers_by_itself(self.checkpoint)
         if own != (self.answers is not None) and self.checkpoint is not None:
-            self.answers = self._own_answers(self.checkpoint) if own else None
+            self.answers = self.answers_of(self.checkpoint) if own else None
             self.checkpoint_changed.emit()
             self.take(self.particles)
 
@@ -311,7 +328,8 @@ class Session(Notebook):
         job = workflows.predict(tomogram, wanted, checkpoint, cache=folder)
         self.work.run(job, "Predicting", done=keep, background=True)
 
-    def _own_answers(self, checkpoint: Checkpoint) -> Answers:
+    def answers_of(self, checkpoint: Checkpoint) -> Answers:
+        """Return what its classes are called here; no particle is known yet."""
         known = [one.name for one in self.classes]
         kinds = guess_kinds(checkpoint.classes, known)
         for name, kind in self.remembered(f"kinds of {checkpoint.digest}", {}).items():
@@ -337,7 +355,7 @@ class Session(Notebook):
         more = []
         if self.compares and self.fits.have(particles).any():
             more.append(workflows.fits(self.fits.all_of(particles)))
-        return workflows.classify(vectors, particles, more=more)
+        return workflows.classify(vectors, particles, more=more, rule=self._rule)
 
 
 _SESSIONS: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()

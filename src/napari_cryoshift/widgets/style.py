@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_cryoshift.core.open_set import guesses
 from napari_cryoshift.core.project import ParticleClass
 from napari_cryoshift.core.types import OTHER, Particles
 
@@ -28,6 +29,21 @@ def colour_of(classes: Iterable[ParticleClass]) -> dict[str, str]:
 def title_of(name: str) -> str:
     """Return a class as a person reads it."""
     return "not a particle" if name == OTHER else name
+
+
+def sureness(particles: Particles, row: int) -> str:
+    """Return how sure a prediction is, in a word: "83%", or "?" where it is not sure enough."""
+    sure = particles.confidence[row]
+    return "" if np.isnan(sure) else f"{sure:.0%}" if particles.predicted[row] else "?"
+
+
+def prediction(particles: Particles, row: int) -> str:
+    """Return what is predicted of a particle, as a person reads it."""
+    guess = title_of(str(guesses(particles.take([row]))[0]))
+    if not guess:
+        return "nothing predicted yet"
+    sure = f"{particles.confidence[row]:.0%} sure"
+    return f"predicted {guess}, {sure}" if particles.predicted[row] else f"unknown: {guess}, {sure}"
 
 
 def rgba(colour: str, alpha: float = 1.0) -> tuple[float, float, float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -10,12 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QButtonGroup, QLabel
+from qtpy.QtWidgets import QButtonGroup, QFormLayout, QLabel, QSpinBox, QWidget
 
 from napari_cryoshift import __version__
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.devices import best_device
-from napari_cryoshift.core.domain_views import called, names_structures, source_for
+from napari_cryoshift.core.domain_views import (
+    called,
+    guess_kinds,
+    labelled,
+    names_structures,
+    source_for,
+)
 from napari_cryoshift.core.embeddings import fingerprint
 from napari_cryoshift.core.methods import METHODS, MethodParams
 from napari_cryoshift.core.methods.cryoshift_data import KNOWN_SOURCE, read_once
@@ -25,7 +30,6 @@ from napari_cryoshift.core.types import Particles, Subtomograms, Tomogram, Train
 from napari_cryoshift.core.volumes import crop
 from napari_cryoshift.core.workflows import SourceParams, train
 
-from .answers import guess_kinds
 from .cards import MethodCard
 from .curves import Curves
 from .form import Form
@@ -107,7 +111,19 @@ class TrainPanel(Panel):
         }
         self.body.addWidget(Folded("Settings of the method", *self._forms.values()))
         self.body.addWidget(Folded("How known structures are imaged", *self._simulations.values()))
+        self._make_shots()
         next(iter(self._cards.values())).radio.setChecked(True)
+
+    def _make_shots(self) -> None:
+        self._per_kind = QSpinBox()
+        self._per_kind.setRange(0, 999)
+        self._per_kind.setSpecialValueText("all")
+        self._per_kind.setToolTip("The other labels are kept to judge it by.")
+        self._shots = QWidget()
+        row = QFormLayout(self._shots)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addRow("Labels of each kind to learn from", self._per_kind)
+        self.body.addWidget(self._shots)
 
     @property
     def method(self) -> str:
@@ -122,6 +138,7 @@ class TrainPanel(Panel):
         for forms in (self._forms, self._simulations):
             for name, form in forms.items():
                 form.setVisible(name == self.method)
+        self._shots.setVisible("support" in METHODS[self.method].needs)
 
     def _show_counts(self) -> None:
         counts = {
@@ -148,13 +165,23 @@ class TrainPanel(Panel):
                 self._forms[self.method].params(),
                 self._simulation.params(structures=() if every else ids),
                 self.session.tomogram,
-                self.session.particles.take(self.session.shown),
+                self._particles(),
                 runs_folder(self.session.project),
             )
             self.session.work.run(job, "Training", done=self._keep, follow=self._curves.add)
             self._curves.reset()
             self._curves.show()
             self.bring_into_view(self._curves)
+
+    def _particles(self) -> Particles:
+        """Those that are shown, with the labels to learn from: always the same of each kind."""
+        shown = self.session.particles.take(self.session.shown)
+        order = np.random.default_rng(0).permutation(len(shown))
+        kept = np.zeros(len(shown), dtype=bool)
+        for name in set(shown.label) - {""}:
+            rows = order[shown.label[order] == name]
+            kept[rows[: self._per_kind.value() or None]] = True
+        return shown.replace(label=np.where(kept, shown.label, "").astype(object))
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         with self.attempt():
@@ -184,8 +211,7 @@ def _training(
         "source": source.model_dump(mode="json"),
     }
     if support is not None:
-        labelled = particles.take(particles.label != "")
-        card["learnt_from"] = labelled.positions.tolist()
+        card["learnt_from"] = particles.positions[particles.label != ""].tolist()
         if names_structures(method):  # what a person calls a ribosome is that of the library
             card["called"] = guess_kinds(simulated.classes, support.classes)
             simulated = called(simulated, card["called"])
@@ -222,9 +248,9 @@ def _fingerprint(
     if "target" in METHODS[method].needs:
         content.update(particles.positions.tobytes())
     if "support" in METHODS[method].needs:
-        labelled = particles.take(particles.label != "")
-        content.update(labelled.positions.tobytes())
-        content.update("\n".join(labelled.label).encode())
+        known = particles.take(particles.label != "")
+        content.update(known.positions.tobytes())
+        content.update("\n".join(known.label).encode())
     return content.hexdigest()[:16]
 
 
@@ -235,12 +261,7 @@ def _cropped(tomogram: Tomogram, particles: Particles, source: SourceParams) -> 
 
 def _support(tomogram: Tomogram, particles: Particles, source: SourceParams) -> Subtomograms | None:
     """Return the labelled particles as volumes with labels; None where two classes have none."""
-    labelled = particles.take(particles.label != "")
-    if len(set(labelled.label)) < 2:
+    known = particles.take(particles.label != "")
+    if len(set(known.label)) < 2:
         return None
-    classes, labels = np.unique(labelled.label.astype(str), return_inverse=True)
-    return dataclasses.replace(
-        _cropped(tomogram, labelled, source),
-        labels=labels.astype(np.int64),
-        classes=tuple(map(str, classes)),
-    )
+    return labelled(_cropped(tomogram, known, source), known.label)

@@ -183,7 +183,7 @@ def test_one_file_is_enough_for_several_classes_and_tomograms(tmp_path, name):
     assert [file.name for file in files] == [f"list{FORMATS[name].suffix}"]
 
 
-@pytest.mark.parametrize("name", set(FORMATS) - set(ONE_FILE))
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - set(ONE_FILE)))
 def test_formats_of_one_class_or_tomogram_write_several_files_and_say_so(tmp_path, name):
     before = everything()
     files, said = written(tmp_path, before, name, context=context())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +23,12 @@ from napari_cryoshift.core.volumes import standardise
 from .autoencoder import Autoencoder
 
 _READ = 64
+_UNKNOWN = -100
+"""Where nothing is learnt."""
 
 
 class SegmentationParams(Params):
-    """Parameters of `segment_groups`."""
+    """Parameters of `learn_segmentation`."""
 
     threshold: float = Field(
         1.0,
@@ -56,79 +57,94 @@ class SegmentationParams(Params):
     seed: int = Field(0, ge=0, title="Seed", description="Same seed, same result (on a CPU).")
 
 
-def segment_groups(
+def learn_segmentation(
     method: Autoencoder,
     volumes: Subtomograms,
-    chosen: Sequence[int],
+    classes: npt.NDArray[np.int64],
     params: SegmentationParams = SegmentationParams(),  # noqa: B008 (frozen)
-) -> Job[npt.NDArray[np.int16]]:
-    """Train a network on the groups that a person chose, and mark the particles by it.
+) -> Job[EDSS3D]:
+    """Train a network to say which voxels are particle.
 
-    It learns from the volumes of the chosen groups, in which the bright part of what the
-    autoencoder draws is class 1 for the first chosen group, 2 for the second and so on, and from
-    as many others, in which nothing is (Zeng et al. 2018).
+    It learns from the volumes of the classes that are particles, in which the bright part of what
+    the autoencoder draws is of that class, and from as many others, in which nothing is (Zeng et
+    al. 2018). Each is moved at random, all around, as a tile of a tomogram holds particles
+    anywhere.
 
     Parameters
     ----------
     method
-        Trained on these volumes.
+        Trained on such volumes.
     volumes
         n of them.
-    chosen
-        Groups that are particles, counted from 0.
+    classes
+        (n,) from 1 on, one or more for each class up to the highest; 0 is no particle.
     params
         Of the training.
 
     Returns
     -------
-    ndarray
-        (n, d, d, d) class of each voxel, 0 for none; see `label_volume.painted`.
+    EDSS3D
+        (b, d, d, d) → logits (b, classes, d, d, d), the first of them for nothing.
 
     Raises
     ------
     ValueError
-        If no group is chosen, there is no such group, or the chosen ones have no member.
+        If there are fewer than two particles, or none of some class.
     """
-    if not chosen or not set(chosen) <= set(range(len(method.classes))):
-        raise ValueError(
-            f"groups {list(chosen)} were chosen of {len(method.classes)}; "
-            "choose at least one of those there are"
-        )
-    groups, brightness = yield from _looked_at(method, volumes, params.threshold)
-    generator = np.random.default_rng(params.seed)
-    device = method.centres.device
-    number = np.zeros(len(method.classes), dtype=np.int64)
-    number[list(chosen)] = np.arange(len(chosen)) + 1
-    classes = number[groups]
+    if len(classes) != len(volumes):
+        raise ValueError(f"{len(volumes)} volumes but {len(classes)} classes; give one a volume")
     rows = np.flatnonzero(classes)
     if len(rows) < 2:
-        raise ValueError(f"the chosen groups have {len(rows)} members; choose larger ones")
+        raise ValueError(f"{len(rows)} particles are too few to learn from; choose larger groups")
+    count = int(classes.max()) + 1
+    if missing := sorted(set(range(1, count)) - set(classes.tolist())):
+        raise ValueError(f"class {missing[0]} has 0 particles; number the classes from 1 on")
+    generator = np.random.default_rng(params.seed)
+    device = method.centres.device
     others = generator.permutation(np.flatnonzero(classes == 0))[: len(rows)]
     rows = generator.permutation(np.concatenate([rows, others]))
     held_out, learnt = np.split(rows, [max(1, len(rows) // 10)])
     with seeded(params.seed, torch.device("cpu")):
-        kept = EDSS3D(len(chosen) + 1, params.filters).to(device)
+        kept = EDSS3D(count, params.filters).to(device)
     trained = copy.deepcopy(kept)
     optimiser = torch.optim.Adam(trained.parameters(), params.learning_rate)
     best = BestEpoch(kept, trained, optimiser, patience=params.passes, factor=1.0)
     iterations = math.ceil(len(learnt) / params.batch)
     phase, bookmark = "learning which voxels are particle", Bookmark()
-    # Each class counts alike, for most voxels are none.
-    shares = np.bincount(classes[learnt], brightness[learnt], len(chosen) + 1) / len(learnt)
+    # Around a particle there may be others, which the autoencoder does not draw.
+    inner = slice(volumes.box // 8, volumes.box - volumes.box // 8)
+    # Most voxels are none; but if each class counted alike, too many would be particle.
+    brightness = yield from _brightness(method, volumes, learnt, params.threshold)
+    shares = np.bincount(classes[learnt], brightness, count) / len(learnt)
     shares[0] = 1 - shares[1:].sum()
-    weights = torch.from_numpy(1 / shares.clip(1e-6)).float().to(device)
+    weights = torch.from_numpy(shares.clip(1e-6) ** -0.5).float().to(device)
 
-    def loss(some: npt.NDArray[np.int64]) -> dict[str, Tensor]:
-        read = volumes[some].to(device)
-        bright = _bright(method, read, params.threshold)
-        wanted = bright * torch.from_numpy(classes[some]).to(device)[:, None, None, None]
-        return {"loss": nn.functional.cross_entropy(trained(read).float(), wanted, weights)}
+    def read(some: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        seen = volumes[some].to(device)
+        bright = _bright(method, seen, params.threshold)
+        wanted = torch.full(seen.shape, _UNKNOWN, device=device)
+        of_each = torch.from_numpy(classes[some]).to(device)[:, None, None, None]
+        wanted[:, inner, inner, inner] = (bright * of_each)[:, inner, inner, inner]
+        return seen, wanted
+
+    def loss(seen: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        logits = trained(seen).float()
+        error = nn.functional.cross_entropy(logits, wanted, weights, ignore_index=_UNKNOWN)
+        return {"loss": error}
+
+    def moved(some: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        shifts = generator.integers(volumes.box, size=(len(some), 3)).tolist()
+        seen, wanted = (
+            torch.stack([one.roll(by, (0, 1, 2)) for one, by in zip(part, shifts, strict=True)])
+            for part in read(some)
+        )
+        return loss(seen, wanted)
 
     def criterion() -> Job[float]:
         total = 0.0
         for some in np.array_split(held_out, math.ceil(len(held_out) / _READ)):
             with torch.no_grad():
-                total += len(some) * float(loss(some)["loss"])
+                total += len(some) * float(loss(*read(some))["loss"])
             yield Progress(phase, bookmark.step, params.passes * iterations)
         return total / len(held_out)
 
@@ -136,7 +152,7 @@ def segment_groups(
     yield from epochs(
         optimiser,
         (learnt[some] for some in shuffled(len(learnt), params.batch, generator)),
-        loss,
+        moved,
         phase=phase,
         count=params.passes,
         iterations=iterations,
@@ -145,13 +161,7 @@ def segment_groups(
         bookmark=bookmark,
         give_up=params.patience,
     )
-    parts = []
-    for some in _batches(len(volumes)):
-        with torch.no_grad():
-            logits = kept(volumes[some].to(device))
-        parts.append(logits.argmax(1).cpu().numpy().astype(np.int16))
-        yield Progress("marking the particles", some[-1] + 1, len(volumes))
-    return np.concatenate(parts)
+    return kept
 
 
 def _bright(method: Autoencoder, volumes: Tensor, threshold: float) -> Tensor:
@@ -159,19 +169,14 @@ def _bright(method: Autoencoder, volumes: Tensor, threshold: float) -> Tensor:
     return standardise(method.decode(method.embed(volumes))) > threshold
 
 
-def _looked_at(
-    method: Autoencoder, volumes: Subtomograms, threshold: float
-) -> Job[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    """Tell group and share of bright voxels of each volume."""
-    groups, brightness = [], []
-    for some in _batches(len(volumes)):
-        read = volumes[some]
-        groups.append(method.predict(read).argmax(1).cpu().numpy())
-        bright = _bright(method, read, threshold)
-        brightness.append(bright.double().mean((1, 2, 3)).cpu().numpy())
-        yield Progress("looking at the particles", some[-1] + 1, len(volumes))
-    return np.concatenate(groups), np.concatenate(brightness)
-
-
-def _batches(count: int) -> list[npt.NDArray[np.int64]]:
-    return np.array_split(np.arange(count), math.ceil(count / _READ))
+def _brightness(
+    method: Autoencoder, volumes: Subtomograms, rows: npt.NDArray[np.int64], threshold: float
+) -> Job[npt.NDArray[np.float64]]:
+    """Tell the share of bright voxels of some of the volumes."""
+    batches = np.array_split(rows, math.ceil(len(rows) / _READ))
+    shares: list[npt.NDArray[np.float64]] = []
+    for done, some in enumerate(batches, start=1):
+        bright = _bright(method, volumes[some], threshold)
+        shares.append(bright.double().mean((1, 2, 3)).cpu().numpy())
+        yield Progress("looking at the particles", done, len(batches))
+    return np.concatenate(shares)

@@ -10,13 +10,9 @@ from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.types import TrainingData
 
+from .alignment import AlignmentParams, coral_distance
 from .base import MethodParams
-from .domain_classifier import (
-    AlignmentParams,
-    DomainClassifier,
-    DomainClassifierParams,
-    coral_distance,
-)
+from .domain_classifier import DomainClassifier, DomainClassifierParams
 
 
 class CoralParams(DomainClassifierParams):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_cryoshift.core.augment import half_turns
+from napari_cryoshift.core.augment import half_turns, randomised
 from napari_cryoshift.core.domains import Domains, Draw
 from napari_cryoshift.core.epochs import BestEpoch, epochs
 from napari_cryoshift.core.losses import domain_accuracy, domain_loss
@@ -114,14 +114,14 @@ class CryoShift(Method):
         """(n, d, d, d) → (n, e) features of M."""
         self.eval()
         with torch.no_grad():
-            return self.network.features(unit_range(volumes.to(self._device))).float()
+            return self.network.features(volumes.to(self._device)).float()
 
     def embed_source(self, volumes: Tensor) -> Tensor:
         """The same, normalised by the statistics of these volumes where each domain has its own."""
         if self.params.adaptation.statistics != "own" or not normalises(self.network):
             return self.embed(volumes)
         network = copy.deepcopy(self.network).eval()
-        given = unit_range(volumes.to(self._device))
+        given = volumes.to(self._device)
         batches = [given[i : i + _BATCH] for i in range(0, len(given), _BATCH)]
         with torch.no_grad():
             with measuring(network):
@@ -305,12 +305,14 @@ class CryoShift(Method):
             yield Progress(phase, steps, steps, figures)
 
     def _read_source(self, domains: Domains, draw: Draw) -> Tensor:
-        return self._augmented(domains.source[draw.source], draw.seed)
+        generator = np.random.default_rng(draw.seed)
+        volumes = self._turned(domains.source[draw.source], generator)
+        return unit_range(randomised(volumes, generator) if self.params.randomise else volumes)
 
     def _read_target(self, domains: Domains, draw: Draw) -> Tensor:
-        return self._augmented(domains.target[draw.target], draw.seed + 1)
+        generator = np.random.default_rng(draw.seed + 1)
+        return unit_range(self._turned(domains.target[draw.target], generator))
 
-    def _augmented(self, volumes: Tensor, seed: int) -> Tensor:
-        if self.params.augment:
-            volumes = half_turns(volumes, np.random.default_rng(seed))
-        return unit_range(volumes.to(self._device))
+    def _turned(self, volumes: Tensor, generator: np.random.Generator) -> Tensor:
+        volumes = volumes.to(self._device)
+        return half_turns(volumes, generator) if self.params.augment else volumes

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from napari_cryoshift.core.domains import Domains
 from napari_cryoshift.core.losses import mutual_information
 from napari_cryoshift.core.networks.statistics import measuring, normalises
-from napari_cryoshift.core.networks.warp import unit_range
 from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.types import Subtomograms
 
@@ -66,7 +65,7 @@ def _predicted(
         with measuring(trained.network):
             for batch in batches:
                 with torch.no_grad():
-                    trained.network(unit_range(volumes[batch].to(device)))
+                    trained.network(volumes[batch].to(device))
                 yield here
     predicted = []
     for batch in batches:

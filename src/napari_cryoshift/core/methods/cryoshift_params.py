@@ -177,6 +177,14 @@ class CryoShiftParams(MethodParams):
         title="Half turns",
         description="Turn volumes by 180° at random about the axes; the missing wedge stays.",
     )
+    randomise: bool = Field(
+        True,
+        title="Vary the imaging",
+        description=(
+            "Move, filter and cover with noise simulated volumes at random, so that less depends "
+            "on how they were simulated."
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "CryoShiftParams":
@@ -201,6 +209,7 @@ PAPER = CryoShiftParams(
     batch=4,
     learning_rate=1e-5,
     augment=False,
+    randomise=False,
 )
 """Bandyopadhyay et al. 2022, section 2.7, for CB3D; weights, reversals, batches and steps an epoch,
 which the paper leaves out, are those of its published code."""

@@ -22,7 +22,9 @@ from napari_cryoshift.core.clustering import (
     matching,
     posterior,
     principal_axes,
+    simplest,
     smoothed,
+    surprise,
 )
 from napari_cryoshift.core.losses import categorical_hinge
 from napari_cryoshift.core.networks.protonet3d import StridedEncoder
@@ -31,7 +33,7 @@ from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.training import descend, seeded
 from napari_cryoshift.core.types import Subtomograms, TrainingData
-from napari_cryoshift.core.volumes import rotated_at_random
+from napari_cryoshift.core.volumes import half_turned, rotated_at_random
 
 from .base import Method
 from .disca_params import DiscaParams
@@ -143,9 +145,10 @@ class Disca(Method):
     def embed(self, volumes: Tensor) -> Tensor:
         """(n, d, d, d) → (n, e)."""
         self.eval()
+        poses = half_turned(volumes) if self.params.half_turns else [volumes]
         with torch.no_grad():
-            features: Tensor = self.encoder(volumes.to(self.mean.device))
-        return features.float()
+            features = [self.encoder(pose.to(self.mean.device)).float() for pose in poses]
+        return torch.stack(features).mean(0)
 
     def predict(self, volumes: Tensor) -> Tensor:
         """(n, d, d, d) → (n, k) probabilities of the groups.
@@ -196,15 +199,23 @@ class Disca(Method):
         mean, axes = principal_axes(features, len(self.axes))
         points = (features - mean) @ axes.T
         fit = partial(
-            fit_mixture, points, seed=p.seed + grouping.rounds, regularisation=p.regularisation
+            fit_mixture,
+            points,
+            seed=p.seed + grouping.rounds,
+            regularisation=p.regularisation,
+            covariance=p.covariance,
         )
         fits = []
-        for tried, groups in enumerate(p.clusters):
-            yield Progress("trying numbers of groups", tried, len(p.clusters))
+        # Begun with an embedding, the first round is as good a guess as fresh starts ever make.
+        candidates = (grouping.count,) if grouping.refines else p.clusters
+        for tried, groups in enumerate(candidates):
+            yield Progress("trying numbers of groups", tried, len(candidates))
             if groups == grouping.count:
                 fits.append(fit(groups, previous=grouping.labels))
-            fits.append(fit(groups, restarts=p.restarts))
-        best = min(fits, key=lambda fitted: fitted.bic)
+            if not grouping.refines:
+                fits.append(fit(groups, restarts=p.restarts))
+        alone = fit(1, restarts=1).bic if p.tolerance and len(fits) > 1 else 0.0
+        best = simplest(fits, alone, p.tolerance)
         unchanged = 0.0
         if best.count == grouping.count:
             best = best.renumbered(matching(best.labels, grouping.labels))
@@ -214,12 +225,22 @@ class Disca(Method):
             trained._begin_head(directions @ axes, offsets - directions @ axes @ mean)
             optimiser.state.clear()
         trained._hold(mean, axes, best)
-        index = distortion_index(points, best.labels, p.regularisation)
+        distortion = distortion_index(points, best.labels, p.regularisation)
+        index = distortion
+        if p.network == "embedding":
+            if grouping.rounds == 0:
+                grouping.points = points
+            index = surprise(grouping.points, best.labels, p.regularisation, p.covariance)
         if grouping.rounds == 0 or index < grouping.lowest:
             self.load_state_dict(trained.state_dict())
             self._name_groups()
         grouping.take(best.labels, best.count, index, settled=unchanged > _SETTLED)
-        figures = {"groups": best.count, "distortion": index, "unchanged": unchanged}
+        figures = {
+            "groups": best.count,
+            "bic": best.bic / len(target),
+            "distortion": distortion,
+            "unchanged": unchanged,
+        }
         yield Progress("grouping", grouping.rounds, p.iterations, figures)
 
     def _loss(

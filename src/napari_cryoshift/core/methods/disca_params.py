@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from napari_cryoshift.core.clustering import Covariance
+
 from .base import MethodParams
 
 
@@ -39,6 +41,33 @@ class DiscaParams(MethodParams):
         le=256,
         title="Principal components",
         description="Of the features, in which groups are looked for; 16 as published.",
+    )
+    covariance: Covariance = Field(
+        "full",
+        title="Covariance",
+        description=(
+            "Of a group: full as published, or spherical, which needs fewer particles. Classes are "
+            "balls in features that were learnt for nearest means, as those of the embedding."
+        ),
+    )
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Tolerance",
+        description=(
+            "Of the numbers of groups, the smallest is taken whose criterion falls short of the "
+            "best by this share of what that gains over a single group; 0 as published."
+        ),
+    )
+    half_turns: bool = Field(
+        False,
+        title="Half turns",
+        description=(
+            "Features are the mean of those of a particle as it lies and after half a turn about "
+            "each axis, which leaves the missing wedge where it is: four times the computation, "
+            "and less noise."
+        ),
     )
     restarts: int = Field(
         2, ge=1, title="Fresh starts", description="Of each mixture of Gaussians in each round."

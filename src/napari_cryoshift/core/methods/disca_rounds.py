@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_cryoshift.core.clustering import Labels
+from napari_cryoshift.core.clustering import Floats, Labels
 from napari_cryoshift.core.training import shuffled
 
 
@@ -44,6 +44,7 @@ class Grouping:
     ----------
     untrained
         The network begins with random weights: features of the first round compare with no others.
+        Else all rounds are judged by the features of the first.
 
     Attributes
     ----------
@@ -54,7 +55,9 @@ class Grouping:
     count
         How many groups; 0 before the first round.
     lowest
-        Distortion index of the best round of those that compare.
+        Index of the best round of those that compare.
+    points
+        (n, c) components of the first round, if these judge.
     settled
         Whether the last round changed next to nothing.
     """
@@ -63,6 +66,12 @@ class Grouping:
         self._untrained = untrained
         self.rounds, self.count, self.lowest, self.settled = 0, 0, math.inf, False
         self.labels: Labels = np.empty(0, dtype=np.int64)
+        self.points: Floats = np.empty((0, 0))
+
+    @property
+    def refines(self) -> bool:
+        """Whether there are groups already of features that meant something from the start."""
+        return self.rounds > 0 and not self._untrained
 
     def take(self, labels: Labels, count: int, index: float, *, settled: bool) -> None:
         """Take in a round."""
@@ -79,11 +88,12 @@ class Grouping:
             "count": self.count,
             "lowest": self.lowest,
             "settled": self.settled,
+            "points": torch.from_numpy(self.points),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Be as when `state_dict` was called."""
-        self.labels = state_dict["labels"].numpy()
+        self.labels, self.points = (state_dict[name].numpy() for name in ("labels", "points"))
         self.rounds, self.count, self.lowest, self.settled = (
             state_dict[name] for name in ("rounds", "count", "lowest", "settled")
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,40 +14,18 @@ from torch import Tensor, nn
 
 from napari_cryoshift.core.augment import every_half_turn, half_turns
 from napari_cryoshift.core.domains import Domains, Draw
-from napari_cryoshift.core.losses import coral_loss
 from napari_cryoshift.core.networks.partly_shared import PartlyShared
 from napari_cryoshift.core.networks.statistics import measuring
-from napari_cryoshift.core.params import Params
 from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.shots import Shots
 from napari_cryoshift.core.training import optimise, seeded
 from napari_cryoshift.core.types import Subtomograms, TrainingData
 
+from .alignment import AlignmentParams, Distance, StageParams
 from .base import Method, MethodParams
 
 _BATCH = 32
-
-Distance = Callable[[Tensor, Tensor, int], Tensor]
-"""(n, e) features of the source, (n, e) of the target and a seed → how far they are apart."""
-
-
-class StageParams(Params):
-    """One stage of a training."""
-
-    steps: int = Field(300, ge=1, title="Steps", description="Batches to learn from.")
-    batch: int = Field(32, ge=2, title="Batch", description="Volumes, or pairs, a step.")
-    learning_rate: float = Field(
-        1e-3, gt=0, le=1, title="Learning rate", description="Of Adam, falling to 0."
-    )
-
-
-class AlignmentParams(StageParams):
-    """The stage in which features of both domains are made alike."""
-
-    weight: float = Field(
-        500.0, ge=0, title="Weight", description="Of the distance beside the classification loss."
-    )
 
 
 class DomainClassifierParams(MethodParams):
@@ -232,11 +210,6 @@ class DomainClassifier(Method):
                 with torch.no_grad():
                     network.encode(volumes, "target")
                 yield Progress("measuring the target", done + 1, len(batches))
-
-
-def coral_distance(source: Tensor, target: Tensor, seed: int) -> Tensor:
-    """Distance of Deep CORAL, which has nothing random."""
-    return coral_loss(source, target)
 
 
 def classified(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.shots import Shots
 from napari_cryoshift.core.types import TrainingData
 
+from .alignment import StageParams
 from .base import MethodParams
-from .domain_classifier import DomainClassifier, DomainClassifierParams, StageParams
+from .domain_classifier import DomainClassifier, DomainClassifierParams
 from .pair_stages import PairStages, TuningParams
 
 

@@ -15,8 +15,9 @@ from napari_cryoshift.core.shots import Rows, Shots
 from napari_cryoshift.core.training import optimise
 from napari_cryoshift.core.types import TrainingData
 
+from .alignment import StageParams
 from .base import MethodParams
-from .domain_classifier import DomainClassifier, DomainClassifierParams, StageParams, classified
+from .domain_classifier import DomainClassifier, DomainClassifierParams, classified
 
 
 class FinetuneParams(DomainClassifierParams):

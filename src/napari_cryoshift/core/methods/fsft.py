@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,29 +11,32 @@ from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.shots import Shots
 from napari_cryoshift.core.types import TrainingData
 
+from .alignment import AlignmentParams, ProjectionParams, StageParams, coral_distance
 from .base import MethodParams
-from .domain_classifier import (
-    AlignmentParams,
-    DomainClassifier,
-    DomainClassifierParams,
-    StageParams,
-    coral_distance,
-)
+from .domain_classifier import DomainClassifier, DomainClassifierParams
 from .pair_stages import PairStages, TuningParams
 
 
 class FsftParams(DomainClassifierParams):
     """Parameters of `Fsft`."""
 
-    coral: bool = Field(
-        True,
+    align: Literal["swd", "coral", "none"] = Field(
+        "swd",
         title="Align first",
-        description="Bring the unlabelled target in line by Deep CORAL, as set below.",
+        description=(
+            "By what the unlabelled target is brought in line: the sliced Wasserstein distance, "
+            "or Deep CORAL as published."
+        ),
+    )
+    projections: ProjectionParams = Field(
+        ProjectionParams(learning_rate=2e-4),
+        title="Aligning by swd",
+        description="Source and target are learnt from together, without labels of the target.",
     )
     alignment: AlignmentParams = Field(
         AlignmentParams(learning_rate=2e-4),
-        title="Aligning",
-        description="Source and target are learnt from together, without labels of the target.",
+        title="Aligning by coral",
+        description="The same with Deep CORAL.",
     )
     volume_discriminator: bool = Field(
         True,
@@ -51,7 +54,7 @@ class FsftParams(DomainClassifierParams):
         description="The discriminator goes on learning in the last stage, as in FADA.",
     )
     tuning: TuningParams = Field(
-        TuningParams(steps=200, batch=20),
+        TuningParams(steps=200, batch=20, learning_rate=3e-4),
         title="Learning from labelled particles",
         description="Encoders and classifier learn the labelled particles beside the source.",
     )
@@ -61,8 +64,9 @@ class Fsft(DomainClassifier):
     """Learn the source, align the target without labels, then learn its few labelled volumes.
 
     Yu et al. 2020. The front of the encoder is each domain's own, the back is shared. Stage 1
-    learns the source. Stage 2.1 aligns the covariances of features (Deep CORAL). Stage 2.2 trains
-    a discriminator of pairs: are they of one domain, and of one class. Stage 3 learns the labelled
+    learns the source. Stage 2.1 aligns the features of both domains: their covariances in the paper
+    (Deep CORAL), their distributions by default (sliced Wasserstein distance). Stage 2.2 trains a
+    discriminator of pairs: are they of one domain, and of one class. Stage 3 learns the labelled
     volumes beside the source, and to make the discriminator, which stays as it is, mistake pairs
     of both domains for pairs of the source.
     """
@@ -101,7 +105,9 @@ class Fsft(DomainClassifier):
         domains = self.begin(data, shots)
         pairs = PairStages(self, domains, shots, of_maps=p.volume_discriminator)
         yield from self.learn_source(domains, bookmark)
-        if p.coral:
+        if p.align == "swd":
+            yield from self.align(domains, p.projections.distance, p.projections, bookmark)
+        elif p.align == "coral":
             yield from self.align(domains, coral_distance, p.alignment, bookmark)
         yield from self.measure(domains, bookmark)
         yield from pairs.learn_groups(p.grouping, bookmark)

@@ -20,7 +20,8 @@ from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.shots import PairDraw, Shots
 from napari_cryoshift.core.training import optimise, seeded
 
-from .domain_classifier import DomainClassifier, StageParams, classified
+from .alignment import StageParams
+from .domain_classifier import DomainClassifier, classified
 
 EVERY, ACROSS = (0, 1, 2, 3), (1, 3)
 """The groups G1 to G4; those across domains, G2 and G4."""
@@ -131,24 +132,28 @@ class PairStages:
         return self.shots.pairs(max(1, count), seed=(self.method.params.seed, stage))
 
     def _encoded(self, draw: PairDraw, which: Sequence[int]) -> Groups:
-        """Encode the pairs of some groups, each domain in one go."""
-        within = [group for group in which if group not in ACROSS]
-        rows = [*draw.first[list(which)], *draw.second[within]]
-        known = self._encode("source", np.concatenate(rows), draw)
-        firsts = dict(zip(which, known, strict=False))
-        seconds = dict(zip(within, known[len(which) :], strict=True))
-        shots = self._encode("target", draw.second[list(ACROSS)].reshape(-1), draw)
-        seconds |= zip(ACROSS, shots, strict=True)
-        return {group: (firsts[group], seconds[group]) for group in which}
+        """Encode the pairs of some groups.
 
-    def _encode(self, domain: Domain, rows: npt.NDArray[np.int64], draw: PairDraw) -> list[Encoded]:
-        """Encode rows of the source, or of the shots, and part them by groups."""
-        source = domain == "source"
-        volumes = self.domains.source if source else self.shots.volumes
-        read = self.method.read(volumes, rows, draw.seed + (not source))
+        Only the discriminator learns from pairs within the source: they need no gradients.
+        """
+        across, within = list(ACROSS), [group for group in which if group not in ACROSS]
+        first = self._encode("source", draw.first[across], draw.seed)
+        second = self._encode("target", draw.second[across], draw.seed + 1)
+        groups = dict(zip(across, zip(first, second, strict=True), strict=True))
+        if within:
+            # After those with gradients: autocast keeps what it once made of the weights.
+            with torch.no_grad():
+                first = self._encode("source", draw.first[within], draw.seed + 2)
+                second = self._encode("source", draw.second[within], draw.seed + 3)
+            groups |= zip(within, zip(first, second, strict=True), strict=True)
+        return {group: groups[group] for group in which}
+
+    def _encode(self, domain: Domain, rows: npt.NDArray[np.int64], seed: int) -> list[Encoded]:
+        """Encode (g, n) rows of the source, or of the shots, and part them by groups."""
+        volumes = self.domains.source if domain == "source" else self.shots.volumes
+        read = self.method.read(volumes, rows.ravel(), seed)
         maps, features = self.method.network.encode(read, domain)
-        count = draw.first.shape[1]
-        parts = zip(torch.split(maps, count), torch.split(features, count), strict=True)
+        parts = zip(torch.chunk(maps, len(rows)), torch.chunk(features, len(rows)), strict=True)
         return [Encoded(*part) for part in parts]
 
     def _classified(self, draw: PairDraw, groups: Groups) -> dict[str, Tensor]:

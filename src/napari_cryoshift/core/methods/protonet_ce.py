@@ -80,6 +80,16 @@ class CombinedHead:
     head: FewShotHead
     attention: SelfAttention
 
+    @property
+    def surprise(self) -> float:
+        """As of a `FewShotHead`."""
+        return self.head.surprise
+
+    @property
+    def losses(self) -> Tensor:
+        """As of a `FewShotHead`."""
+        return self.head.losses
+
     def predict(self, vectors: Tensor) -> Tensor:
         """Probabilities (n, k) of vectors (n, e) in the units that the head was fitted in."""
         head, parts = self.head, []

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from napari_cryoshift.core.losses import sliced_wasserstein
 from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.types import TrainingData
 
+from .alignment import ProjectionParams
 from .base import MethodParams
-from .domain_classifier import AlignmentParams, DomainClassifier, DomainClassifierParams
-
-
-class SwdAlignmentParams(AlignmentParams):
-    """Alignment by projections."""
-
-    weight: float = Field(
-        1.0, ge=0, title="Weight", description="Of the distance beside the classification loss."
-    )
-    projections: int = Field(
-        128, ge=1, title="Projections", description="Random directions, drawn anew in each step."
-    )
+from .domain_classifier import DomainClassifier, DomainClassifierParams
 
 
 class SwdParams(DomainClassifierParams):
     """Parameters of `Swd`."""
 
-    alignment: SwdAlignmentParams = Field(
-        SwdAlignmentParams(learning_rate=2e-4),
+    alignment: ProjectionParams = Field(
+        ProjectionParams(learning_rate=2e-4),
         title="Aligning",
         description="Source and target are learnt from together.",
     )
@@ -71,15 +58,8 @@ class Swd(DomainClassifier):
         ValueError
             If either is missing, or they do not fit.
         """
-        bookmark = bookmark or Bookmark()
+        p, bookmark = self.params.alignment, bookmark or Bookmark()
         domains = self.begin(data)
         yield from self.learn_source(domains, bookmark)
-        yield from self.align(domains, self.distance, self.params.alignment, bookmark)
+        yield from self.align(domains, p.distance, p, bookmark)
         yield from self.measure(domains, bookmark)
-
-    def distance(self, source: Tensor, target: Tensor, seed: int) -> Tensor:
-        """Sliced Wasserstein distance of features along directions of this seed."""
-        generator = torch.Generator().manual_seed(seed)
-        size = source.shape[1], self.params.alignment.projections
-        directions = nn.functional.normalize(torch.randn(size, generator=generator), dim=0)
-        return sliced_wasserstein(source, target, directions.to(source.device))

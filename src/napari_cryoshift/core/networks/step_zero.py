@@ -8,6 +8,8 @@ from .protonet3d import StridedEncoder
 class StepZero(nn.Module):
     """A classifier in two parts (Bandyopadhyay et al. 2022, section 2.1).
 
+    It sees each volume with mean 0 and standard deviation 1, whatever grey values it is given.
+
     Parameters
     ----------
     extractor
@@ -24,7 +26,8 @@ class StepZero(nn.Module):
 
     def features(self, volumes: Tensor) -> Tensor:
         """(b, d, d, d) → (b, width)."""
-        features: Tensor = self.extractor(volumes)
+        standard = nn.functional.layer_norm(volumes.float(), volumes.shape[1:], eps=1e-12)
+        features: Tensor = self.extractor(standard)
         return features
 
     def forward(self, volumes: Tensor) -> Tensor:

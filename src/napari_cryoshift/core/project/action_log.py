@@ -162,14 +162,15 @@ def _put_back(connection: sqlite3.Connection, identity: int) -> None:
 
 def _forget(connection: sqlite3.Connection) -> None:
     # Whole actions, in all tables: half an action must not be undone.
-    oldest = connection.execute(
-        "SELECT action FROM particle_log WHERE step <= (SELECT max(step) FROM particle_log) - ? "
-        "ORDER BY step DESC LIMIT 1",
-        (_REACH,),
-    ).fetchone()
-    if oldest is not None:
-        for table in schema.UNDOABLE:
-            connection.execute(f"DELETE FROM {table}_log WHERE action < ?", oldest)
+    for long in ("particle", "member"):
+        oldest = connection.execute(
+            f"SELECT action FROM {long}_log WHERE step <= (SELECT max(step) FROM {long}_log) - ? "
+            "ORDER BY step DESC LIMIT 1",
+            (_REACH,),
+        ).fetchone()
+        if oldest is not None:
+            for table in schema.UNDOABLE:
+                connection.execute(f"DELETE FROM {table}_log WHERE action < ?", oldest)
 
 
 def _user() -> str:

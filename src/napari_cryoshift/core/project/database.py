@@ -102,6 +102,8 @@ def _connect(file: Path) -> sqlite3.Connection:
         with _transaction(connection):
             if schema.is_empty(connection):
                 schema.create(connection)
+            else:
+                schema.upgrade(connection)
     except BaseException:
         connection.close()
         raise

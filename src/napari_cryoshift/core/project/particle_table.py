@@ -30,14 +30,16 @@ def read(connection: sqlite3.Connection, tomogram: str) -> Particles:
         If the project does not know the tomogram.
     """
     rows = connection.execute(
-        "SELECT particle.id, z, y, x, score, edge, source, coalesce(name, ''), orientation "
-        "FROM particle LEFT JOIN class ON class.id = particle.class "
+        "SELECT particle.id, z, y, x, score, edge, source, coalesce(name, ''), "
+        "coalesce(cluster, -1), orientation FROM particle "
+        "LEFT JOIN class ON class.id = particle.class "
+        "LEFT JOIN member ON member.id = particle.id "
         "WHERE tomogram = ? ORDER BY particle.id",
         (tomogram_table.row_of(connection, tomogram),),
     ).fetchall()
     if not rows:
         return Particles.at(np.empty((0, 3)))
-    id_, z, y, x, score, edge, source, label, orientation = zip(*rows, strict=True)
+    id_, z, y, x, score, edge, source, label, cluster, orientation = zip(*rows, strict=True)
     return Particles.at(
         np.array((z, y, x), dtype=np.float64).T,
         id=id_,
@@ -45,6 +47,7 @@ def read(connection: sqlite3.Connection, tomogram: str) -> Particles:
         edge=edge,
         source=source,
         label=label,
+        cluster=cluster,
         tomogram=tomogram,
         orientations=_from_bytes(orientation),
     )
@@ -99,6 +102,7 @@ def replace_picks(connection: sqlite3.Connection, tomogram: str, picks: Particle
         f"DELETE FROM particle WHERE {_REPLACEABLE} AND tomogram = ?",
         (tomogram_table.row_of(connection, tomogram),),
     )
+    _drop_empty_clusters(connection)
     insert(connection, tomogram, picks)
 
 
@@ -136,7 +140,7 @@ def label(connection: sqlite3.Connection, ids: npt.NDArray[np.int64], name: str)
     ValueError
         If an id or the class is unknown.
     """
-    _require_known(connection, ids)
+    need(connection, ids)
     class_ = class_table.row_of(connection, name) if name else None
     connection.execute(
         "UPDATE particle SET class = :class "
@@ -157,7 +161,7 @@ def move(
     ValueError
         If an id is unknown or a position lies outside the tomogram.
     """
-    tomogram_of = _require_known(connection, ids)
+    tomogram_of = need(connection, ids)
     tomograms = np.array([tomogram_of[identity] for identity in ids.tolist()], dtype=np.int64)
     _require_inside(connection, positions, tomograms)
     connection.executemany(
@@ -174,15 +178,26 @@ def delete(connection: sqlite3.Connection, ids: npt.NDArray[np.int64]) -> None:
     ValueError
         If an id is unknown.
     """
-    _require_known(connection, ids)
+    need(connection, ids)
     connection.execute(
         "DELETE FROM particle WHERE id IN (SELECT value FROM json_each(?))",
         (json.dumps(ids.tolist()),),
     )
+    _drop_empty_clusters(connection)
 
 
-def _require_known(connection: sqlite3.Connection, ids: npt.NDArray[np.int64]) -> dict[int, int]:
-    """Return the tomogram (its row id) of each particle."""
+def _drop_empty_clusters(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM cluster WHERE id NOT IN (SELECT cluster FROM member)")
+
+
+def need(connection: sqlite3.Connection, ids: npt.NDArray[np.int64]) -> dict[int, int]:
+    """Return the tomogram (its row id) of each particle.
+
+    Raises
+    ------
+    ValueError
+        If an id is unknown.
+    """
     known: dict[int, int] = dict(
         connection.execute(
             "SELECT id, tomogram FROM particle WHERE id IN (SELECT value FROM json_each(?))",

@@ -23,6 +23,7 @@ from napari_cryoshift.core.project import (
 )
 from napari_cryoshift.core.project.action_log import Action
 from napari_cryoshift.core.project.class_table import ParticleClass
+from napari_cryoshift.core.project.clusters import Clusters
 from napari_cryoshift.core.project.database import FILE_NAME, Database
 from napari_cryoshift.core.project.tomogram_table import TomogramRecord
 from napari_cryoshift.core.types import Particles, Tomogram
@@ -39,6 +40,11 @@ class Project:
     All methods raise `ProjectError`, which is an OSError and a ValueError, if the file cannot be
     read or written: on a full disk, for example.
 
+    Attributes
+    ----------
+    clusters
+        Groups of particles that were found, and what a person does with them.
+
     Examples
     --------
     >>> project = Project.open("tomo_171")  # doctest: +SKIP
@@ -50,6 +56,7 @@ class Project:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.clusters = Clusters(database)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Project:
@@ -209,8 +216,9 @@ class Project:
     def particles(self, tomogram: str) -> Particles:
         """Return the particles of a tomogram in the order of their ids.
 
-        ``predicted``, ``confidence``, ``cluster`` and ``probabilities`` are empty: they follow
-        from a model. Where only some particles have an orientation, the others get the identity.
+        ``predicted``, ``confidence`` and ``probabilities`` are empty: they follow from a model.
+        ``cluster`` is the id of a `Cluster`. Where only some particles have an orientation, the
+        others get the identity.
 
         Raises
         ------

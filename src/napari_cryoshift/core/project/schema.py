@@ -6,7 +6,7 @@ from pathlib import Path
 from napari_cryoshift.core.colours import OTHER_COLOUR
 from napari_cryoshift.core.types import OTHER
 
-VERSION = 1
+VERSION = 2
 _APPLICATION_ID = 0x43525953  # "CRYS"; `file` and SQLite's own tools show it
 
 _STATEMENTS = (
@@ -46,11 +46,26 @@ _STATEMENTS = (
     )""",
     "CREATE INDEX action_done ON action (id) WHERE undone = 0",
     f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
 )
 
-UNDOABLE = ("class", "particle")
-"""Tables whose changes are logged.
+_CLUSTERS = (
+    """CREATE TABLE cluster (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        tomogram INTEGER NOT NULL REFERENCES tomogram,
+        name TEXT NOT NULL,
+        color TEXT NOT NULL
+    )""",
+    """CREATE TABLE member (
+        id INTEGER PRIMARY KEY REFERENCES particle ON DELETE CASCADE,
+        cluster INTEGER NOT NULL REFERENCES cluster ON DELETE CASCADE
+    )""",
+    "CREATE INDEX member_cluster ON member (cluster)",
+)
+"""What came with version 2."""
+
+UNDOABLE = ("member", "cluster", "class", "particle")
+"""Tables whose changes are logged, in the order in which they are put back: members first, so that
+none goes with its cluster or particle, unnoticed by the log.
 
 Opening a tomogram is no edit: undo must not pull it from under a window that shows it.
 """
@@ -66,7 +81,22 @@ def create(connection: sqlite3.Connection) -> None:
     """Make the tables, inside the transaction of the caller."""
     for statement in _STATEMENTS:
         connection.execute(statement)
-    for table in UNDOABLE:
+    _log(connection, "class", "particle")
+    upgrade(connection)
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Add what a project of an earlier version lacks, inside the transaction of the caller."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < VERSION:
+        for statement in _CLUSTERS:
+            connection.execute(statement)
+        _log(connection, "cluster", "member")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _log(connection: sqlite3.Connection, *tables: str) -> None:
+    for table in tables:
         for statement in _log_of(table, columns(connection, table)):
             connection.execute(statement)
 

@@ -67,7 +67,7 @@ def most_alike(
     structure: Structure, others: Sequence[Structure], *, rotations: int = 600
 ) -> Job[list[tuple[float, Structure]]]:
     """Return the other structures with their `similarity`, the most similar first."""
-    found = []
+    found: list[tuple[float, Structure]] = []
     for other in others:
         yield Progress("comparing structures", len(found), len(others))
         found.append((similarity(structure, other, rotations=rotations), other))
