@@ -54,11 +54,19 @@ def train(make_napari_viewer, blobs):
     return made
 
 
-def run(train, method, idle):
-    """Choose a card by a click, train briefly; return the checkpoint."""
+def choose(train, method):
+    """Click the card of a method, which may have to be unfolded."""
+    if not train._cards[method].isVisible():
+        train._others.toggle()
     QTest.mouseClick(train._cards[method], Qt.MouseButton.LeftButton)
+    assert train.method == method
+
+
+def run(train, method, idle):
+    """Choose a card, train briefly; return the checkpoint."""
+    choose(train, method)
     kind = METHODS[method].params_type
-    stages = ("learning", "alignment", "grouping", "tuning")
+    stages = ("learning", "alignment", "projections", "grouping", "tuning")
     train._simulation.set_params(SOURCE)
     train._forms[method].set_params(kind(**{s: SHORT for s in stages if s in kind.model_fields}))
     QTest.mouseClick(train._start, Qt.MouseButton.LeftButton)
@@ -169,9 +177,9 @@ def test_stages_are_numbered_once_each(qtbot):
 
 @pytest.mark.parametrize("method", ["coral", "cryoshift"])
 def test_methods_that_need_no_labels_ask_for_no_number_of_them(train, method):
-    QTest.mouseClick(train._cards["fsft"], Qt.MouseButton.LeftButton)
+    choose(train, "fsft")
     assert train._shots.isVisible()
-    QTest.mouseClick(train._cards[method], Qt.MouseButton.LeftButton)
+    choose(train, method)
     assert not train._shots.isVisible()
 
 

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 _DEVICES = {"cuda": "graphics card (CUDA)", "mps": "graphics processor (Apple)", "cpu": "processor"}
 
+_FIRST = ("protonet", "cryoshift", "fsft", "mluda", "disca")
+"""Methods that most people need no other beside."""
+
 
 class TrainPanel(Panel):
     """Methods as cards, their parameters, what to learn from, and earlier runs."""
@@ -92,7 +95,11 @@ class TrainPanel(Panel):
         for card in self._cards.values():
             group.addButton(card.radio)
             card.chosen.connect(self._show_form)
-            self.body.addWidget(card)
+        for name in _FIRST:
+            self.body.addWidget(self._cards[name])
+        others = [card for name, card in self._cards.items() if name not in _FIRST]
+        self._others = Folded("More methods, to compare with", *others)
+        self.body.addWidget(self._others)
 
     def _make_details(self) -> None:
         self._sources = SourceList()
