@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -20,9 +19,9 @@ from napari_cryoshift.core.losses import (
 from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.training import optimise
-from napari_cryoshift.core.types import TrainingData
 
-from .domain_classifier import DomainClassifier, DomainClassifierParams, classified
+from .domain_classifier import DomainClassifierParams, classified
+from .unlabelled_classifier import UnlabelledClassifier
 
 _ALIGNING = (
     "Of the distance between the covariances of simulated and picked particles (Deep CORAL, λ2); "
@@ -79,36 +78,14 @@ class MarginParams(CentredParams):
         return self
 
 
-class CentredClassifier(DomainClassifier):
+class CentredClassifier(UnlabelledClassifier):
     """Learn the source by cross-entropy and by distances to centres, all at once.
 
     One network for both domains; each is normalised by statistics of its own.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})
-
     params: CentredParams
     centres: Tensor
-
-    def fit(self, data: TrainingData, bookmark: Bookmark | None = None) -> Job[None]:
-        """Learn source and target together.
-
-        Parameters
-        ----------
-        data
-            ``source`` with labels, and ``target``, whose labels are not looked at.
-        bookmark
-            To go on with a run that was stopped.
-
-        Raises
-        ------
-        ValueError
-            If either is missing, or they do not fit.
-        """
-        bookmark = bookmark or Bookmark()
-        domains = self.begin(data)
-        yield from self.learn(domains, bookmark)
-        yield from self.measure(domains, bookmark)
 
     @abstractmethod
     def distances(self, features: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
