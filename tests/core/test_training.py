@@ -1,6 +1,7 @@
 import contextlib
 import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from napari_cryoshift.core.training import (
     DivergedError,
     episodes,
     optimise,
+    read_ahead,
     seeded,
     shuffled,
 )
@@ -210,3 +212,61 @@ def test_shuffled_batches_hold_every_index_once_before_any_comes_again(n, batch)
 def test_nothing_to_shuffle_is_one_clear_sentence():
     with pytest.raises(ValueError, match="there are 0 volumes to draw from; give at least one"):
         next(shuffled(0, 4, np.random.default_rng(0)))
+
+
+def test_the_next_batch_is_read_while_one_is_in_use():
+    begun = {batch: threading.Event() for batch in range(3)}
+
+    def read(batch):
+        begun[batch].set()
+        return 10 * batch
+
+    ahead = read_ahead(range(3), read)
+    assert next(ahead) == 0
+    assert begun[1].wait(5)
+    assert [*ahead] == [10, 20]
+
+
+def test_what_goes_wrong_in_reading_ahead_is_raised_where_the_batch_is_wanted():
+    ahead = read_ahead([1, 0], lambda batch: 1 / batch)
+    assert next(ahead) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
+
+
+def test_a_training_that_is_closed_reads_no_further():
+    drawn = []
+    ahead = read_ahead(iter(range(100)), drawn.append)
+    next(ahead)
+    ahead.close()
+    assert drawn == [0, 1]
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_reading_ahead_reads_what_is_needed_and_changes_no_weight(steps):
+    volumes = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+
+    def trained(batches, read=None):
+        model = torch.nn.Linear(3, 1, bias=False)
+        torch.nn.init.ones_(model.weight)
+        finish(
+            optimise(
+                model.parameters(),
+                batches,
+                lambda batch: {"loss": model(batch).square().mean()},
+                phase="toy",
+                steps=steps,
+                learning_rate=0.1,
+                read=read,
+            )
+        )
+        return model.weight
+
+    needed = []
+
+    def read(row):
+        needed.append(row)
+        return volumes[row]
+
+    assert torch.equal(trained(range(8), read), trained(iter(volumes)))
+    assert needed == [*range(steps)]

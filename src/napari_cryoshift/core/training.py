@@ -4,7 +4,8 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from .progress import Job, Progress
 from .resume import Bookmark, Stateful
 
 Batch = TypeVar("Batch")
+Drawn = TypeVar("Drawn")
 
 
 class DivergedError(ValueError):
@@ -24,12 +26,13 @@ class DivergedError(ValueError):
 
 def optimise(
     parameters: Iterable[torch.nn.Parameter],
-    batches: Iterable[Batch],
+    batches: Iterable[Drawn],
     loss: Callable[[Batch], Mapping[str, Tensor]],
     *,
     phase: str,
     steps: int,
     learning_rate: float,
+    read: Callable[[Drawn], Batch] | None = None,
     weight_decay: float = 0.0,
     report_every: int = 10,
     bookmark: Bookmark | None = None,
@@ -46,15 +49,20 @@ def optimise(
         What is trained.
     batches
         Batches; the loop ends with them or after ``steps``. A resumed run skips those that it has
-        had, so they should be cheap to draw: indices, which ``loss`` reads the volumes of.
+        had, so they should be cheap to draw: indices, which ``read`` or ``loss`` reads the
+        volumes of.
     loss
-        Batch → named scalar terms. The term ``"loss"`` is minimised; the others are reported.
+        Batch as read → named scalar terms. The term ``"loss"`` is minimised; the others are
+        reported.
     phase
         Name of this stage, for the progress report.
     steps
         Batches in all.
     learning_rate, weight_decay
         Of AdamW at its start.
+    read
+        Reads a batch that was drawn, while the step before is taken; None if there is nothing to
+        read.
     report_every
         Metrics are read back from the device once in so many steps.
     bookmark
@@ -74,9 +82,10 @@ def optimise(
         optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
     )
     if bookmark.begin(**(parts or {}), optimiser=optimiser, schedule=schedule):
+        left: Iterable[Any] = itertools.islice(batches, bookmark.step, steps)
         yield from descend(
             optimiser,
-            itertools.islice(batches, bookmark.step, None),
+            left if read is None else read_ahead(left, read),
             loss,
             phase=phase,
             steps=steps,
@@ -141,6 +150,27 @@ def descend(
             metrics = {name: float(term.detach()) for name, term in terms.items()}
         bookmark.step = step + 1
         yield Progress(phase, step + 1, steps, metrics)
+
+
+def read_ahead(batches: Iterable[Drawn], read: Callable[[Drawn], Batch]) -> Iterator[Batch]:
+    """Read each batch in a thread while the one before is in use.
+
+    Parameters
+    ----------
+    batches
+        What to read; drawn in the caller's thread.
+    read
+        Batch → what is in it.
+    """
+    with ThreadPoolExecutor(1, "read ahead") as pool:
+        waiting: Future[Batch] | None = None
+        for batch in batches:
+            coming = pool.submit(read, batch)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
 
 
 @contextlib.contextmanager

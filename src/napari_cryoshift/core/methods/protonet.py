@@ -172,16 +172,20 @@ class ProtoNet(Method):
             if bookmark.begin(teacher=teacher):
                 yield from teacher.study(source)
 
-        def loss(batch: tuple[npt.NDArray[np.int64], int]) -> Mapping[str, Tensor]:
+        def read(batch: tuple[npt.NDArray[np.int64], int]) -> tuple[Tensor, Tensor]:
             task, seed = batch
             rows = task.reshape(-1)
-            volumes = half_turns(source[rows], np.random.default_rng(seed)).to(device)
+            turned = half_turns(source[rows], np.random.default_rng(seed))
+            return turned.to(device), torch.from_numpy(rows).to(device)
+
+        def loss(batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
+            volumes, rows = batch
             embedded = self.encoder(volumes).float()
             grouped = embedded.reshape(p.ways, p.shots + p.queries, -1)
             classes, accuracy = prototypical_loss(grouped[:, : p.shots], grouped[:, p.shots :])
             terms = {"loss": classes, "accuracy": accuracy}
             if teacher is not None:
-                fits = teacher.loss(embedded, torch.from_numpy(rows).to(device))
+                fits = teacher.loss(embedded, rows)
                 terms |= {"loss": classes + p.distillation * fits, "classes": classes, "fits": fits}
             return terms
 
@@ -193,6 +197,7 @@ class ProtoNet(Method):
             phase="learning the embedding",
             steps=p.tasks,
             learning_rate=p.learning_rate,
+            read=read,
             weight_decay=p.weight_decay,
             bookmark=bookmark,
         )
