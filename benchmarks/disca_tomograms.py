@@ -2,7 +2,9 @@
 
 Sample tomograms of seeds that nothing was chosen on: picked as in the window, grouped, and each
 group compared with the truth. The real tomogram: which of the groups of the best 1,500 candidates
-holds the ribosomes of the expert list, a clean subset of them all.
+holds the ribosomes of the expert list, a clean subset of them all. *Compared* groups are found in
+what known structures say, too: of the samples without those of its particles and their relatives,
+of the real one with all.
 
     python benchmarks/disca_tomograms.py sample
     python benchmarks/disca_tomograms.py real FOLDER --picture docs/images/clusters.png
@@ -19,6 +21,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
+from sample import foreign_structures, matched
 from scipy.spatial import cKDTree
 
 from napari_cryoshift.core.averaging import AveragingParams, average_particles
@@ -31,6 +34,7 @@ from napari_cryoshift.core.simulate.sample import sample_tomogram
 from napari_cryoshift.core.simulate.tomogram import CrowdedParams
 from napari_cryoshift.core.tomograms import open_tomogram
 from napari_cryoshift.core.types import OTHER
+from napari_cryoshift.core.workflows import compare, crop_for, shipped_checkpoint
 from napari_cryoshift.widgets.queue import first_threshold
 
 matplotlib.use("Agg")
@@ -46,16 +50,16 @@ AS_PUBLISHED = DiscaParams(network="embedding", iterations=1, clusters=NUMBERS)
 
 
 def rows(args):
-    """Name → parameters, for each way and number of groups."""
+    """Name → parameters, and whether known structures are asked: each way and number of groups."""
     found = {}
     for way in args.ways:
-        params = WAYS.get(way, AS_PUBLISHED)
+        params = WAYS.get("quick" if way == "compared" else way, AS_PUBLISHED)
         for groups in args.groups:
             if groups == 0:
-                found[f"{way}, number found"] = params
+                found[f"{way}, number found"] = params, way == "compared"
             else:
                 changed = params.model_copy(update={"clusters": (groups,)})
-                found[f"{way}, {groups} groups"] = changed
+                found[f"{way}, {groups} groups"] = changed, way == "compared"
     return found
 
 
@@ -77,9 +81,12 @@ def sample(args):
         away, nearest = cKDTree(true.positions).query(picks.positions)
         truth = np.where(away * tomogram.voxel_size < REACH, true.label[nearest].astype(str), OTHER)
         print(f"seed {seed}: {len(picks)} candidates of {len(set(truth))} kinds", flush=True)
-        for name, params in rows(args).items():
+        volumes = crop_for(tomogram, picks, shipped_checkpoint())
+        scores = matched(volumes, foreign_structures(CrowdedParams()), CrowdedParams())
+        for name, (params, compared) in rows(args).items():
             began = time.perf_counter()
-            labels = finish(find_groups(tomogram, picks, params)).labels
+            known = scores if compared else None
+            labels = finish(find_groups(tomogram, picks, params, known)).labels
             seconds = time.perf_counter() - began
             report = evaluate_clusters(np.unique(truth, return_inverse=True)[1], labels)
             figures = {
@@ -108,9 +115,10 @@ def real(args):
     listed = nearest[away * tomogram.voxel_size <= WITHIN]
     print(f"{len(listed)} of {len(experts)} expert positions have one of {CANDIDATES} candidates")
     record = {}
-    for name, params in rows(args).items():
+    scores = finish(compare(tomogram, picks))
+    for name, (params, compared) in rows(args).items():
         began = time.perf_counter()
-        labels = finish(find_groups(tomogram, picks, params)).labels
+        labels = finish(find_groups(tomogram, picks, params, scores if compared else None)).labels
         seconds = time.perf_counter() - began
         sizes = np.bincount(labels)
         held = np.bincount(labels[listed], minlength=len(sizes))
@@ -161,8 +169,8 @@ def main():
     parser.add_argument("what", choices=("sample", "real"))
     parser.add_argument("folder", type=Path, nargs="?", help="of the real tomogram")
     parser.add_argument("--seed", type=int, nargs="*", default=SEEDS, help="of the samples")
-    ways = (*WAYS, "as published")
-    parser.add_argument("--ways", nargs="*", choices=ways, default=("quick", "as published"))
+    ways = (*WAYS, "compared", "as published")
+    parser.add_argument("--ways", nargs="*", choices=ways, default=ways[:1] + ways[-2:])
     parser.add_argument("--groups", type=int, nargs="*", default=(0,), help="0: found by BIC")
     parser.add_argument("--picture", type=Path, help="file for the averages of groups")
     parser.add_argument("--pictured", default="quick", help="how their row's name begins")

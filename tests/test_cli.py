@@ -16,14 +16,11 @@ import starfile
 from napari_cryoshift.cli import COMMANDS, main
 from napari_cryoshift.cli.console import ProgressLine
 from napari_cryoshift.cli.train import Train
-from napari_cryoshift.core import demo
 from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.formats import FORMATS
 from napari_cryoshift.core.methods.protonet import ProtoNet, ProtoNetParams
 from napari_cryoshift.core.progress import Progress
 from napari_cryoshift.core.sets import read_metadata
-from napari_cryoshift.core.simulate.sample import sample_tomogram
-from napari_cryoshift.core.simulate.tomogram import CrowdedParams
 from napari_cryoshift.core.tomograms import save_volume
 from napari_cryoshift.core.workflows import shipped_checkpoint
 
@@ -39,16 +36,10 @@ def table(path, header, *lines):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(simulated, tmp_path_factory):
     """A folder with a simulated tomogram of 12 particles, and an untrained embedding."""
     folder = tmp_path_factory.mktemp("cli")
-    assert (
-        main(
-            f"simulate tomogram --out {folder}/tomo.mrc --shape 40 96 96 --classes 4v8r 2fha "
-            "--particles-per-class 6 --membranes 0 --beads 0 --snr 3 --quiet".split()
-        )
-        == 0
-    )
+    shutil.copytree(simulated, folder, dirs_exist_ok=True)
     method = ProtoNet(ProtoNetParams(width=8), 24)
     Checkpoint.of(method, 16.0, {}).save(folder / "tiny.safetensors")
     truth = rows(folder / "tomo.csv")
@@ -402,16 +393,9 @@ def test_training_without_flags_is_how_the_shipped_embedding_was_trained(tmp_pat
     assert set(command.source.hold_out) == set(shipped.card["held_out"])
 
 
+@pytest.mark.usefixtures("small_sample")
 def test_the_demo_reports_on_itself(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CRYOSHIFT_CACHE", str(tmp_path / "cache"))
-    small = CrowdedParams(
-        shape=(40, 128, 128),
-        classes=("4v8r", "2fha"),
-        particles_per_class=12,
-        membranes=0,
-        beads=0,
-    )
-    monkeypatch.setattr(demo, "sample_tomogram", lambda _: sample_tomogram(small))
     assert main(["demo", "--out", f"{tmp_path}/demo", "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "picking recall" in said

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,14 +40,10 @@ def table(path, header, *lines):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(simulated, tmp_path_factory):
     """A folder with a simulated tomogram of 12 particles, and picks without classes."""
     folder = tmp_path_factory.mktemp("adapt")
-    words = (
-        f"simulate tomogram --out {folder}/tomo.mrc --shape 40 96 96 --classes 4v8r 2fha "
-        "--particles-per-class 6 --membranes 0 --beads 0 --snr 3 --quiet"
-    )
-    assert main(words.split()) == 0
+    shutil.copytree(simulated, folder, dirs_exist_ok=True)
     picks = [f"{row['x']},{row['y']},{row['z']}" for row in rows(folder / "tomo.csv")]
     table(folder / "picks.csv", "x,y,z", *picks)
     return folder

@@ -63,6 +63,13 @@ def test_the_number_of_groups_is_found_by_its_criterion(home, capsys):
     assert "groups, of 2, 3 by BIC; BIC" in capsys.readouterr().out
 
 
+def test_groups_are_also_found_by_known_structures(home, capsys):
+    assert cluster(home, "--compare", "--clusters", 2, "--components", 2) == 0
+    assert "2 groups, as asked for" in capsys.readouterr().out
+    assert cluster(home, "--compare", "--method", "disca") == 2
+    assert "found in one round; choose quick" in capsys.readouterr().err
+
+
 def test_a_method_that_is_not_there_is_refused_in_a_sentence(home, capsys):
     assert cluster(home, "--method", "magic") == 2
     assert "choose from quick, disca, autoencoder" in capsys.readouterr().err

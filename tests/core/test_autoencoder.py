@@ -1,5 +1,4 @@
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -7,17 +6,11 @@ import torch
 
 from napari_cryoshift.core.label_volume import paint
 from napari_cryoshift.core.methods.autoencoder import Autoencoder, AutoencoderParams
-from napari_cryoshift.core.methods.autoencoder_segmentation import (
-    SegmentationParams,
-    learn_segmentation,
-)
 from napari_cryoshift.core.metrics import evaluate_clusters
 from napari_cryoshift.core.networks.autoencoder3d import Autoencoder3D
 from napari_cryoshift.core.networks.edss3d import EDSS3D
 from napari_cryoshift.core.progress import finish
-from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.types import Subtomograms, TrainingData
-from napari_cryoshift.core.volumes import standardise
 
 BOX = 16
 Z, Y, X = np.meshgrid(*[np.arange(BOX) - BOX / 2 + 0.5] * 3, indexing="ij")
@@ -146,22 +139,12 @@ def test_it_ends_when_no_epoch_is_better(data):
     assert len(criteria) - 1 - int(np.argmin(criteria)) == 2
 
 
-def test_a_resumed_run_is_to_the_bit_what_an_unbroken_one_is(data, tmp_path):
+def test_a_resumed_run_is_to_the_bit_what_an_unbroken_one_is(data, resumed):
     tiny = params(passes=3)
     whole = Autoencoder(tiny, BOX)
     reports = list(whole.fit(data))
     for count in (1, 8, 12, len(reports) - 1):
-        path = tmp_path / f"{count}.safetensors"
-        for stop in (True, False):
-            method = Autoencoder(tiny, BOX)
-            bookmark = Bookmark(path, method, {"method": method.name})
-            job = bookmark.keep(method.fit(data, bookmark))
-            if stop:
-                for _ in itertools.islice(job, count):
-                    pass
-                job.close()
-            else:
-                finish(job)
+        method = resumed(lambda: Autoencoder(tiny, BOX), data, count)
         for name, tensor in whole.state_dict().items():
             assert torch.equal(tensor, method.state_dict()[name]), (count, name)
 
@@ -182,56 +165,7 @@ def test_what_cannot_be_done_is_one_clear_sentence(data):
         Autoencoder(params(), BOX).predict(data.target[:2])
 
 
-# --- segmentation ---
-
-QUICK = SegmentationParams(filters=8, passes=16, batch=8, learning_rate=3e-3)
-
-
-def test_the_voxels_of_chosen_particles_are_marked(trained, data):
-    chosen = (data.target.labels == 0).astype(np.int64)
-    network = finish(learn_segmentation(trained, data.target, chosen, QUICK))
-    with torch.no_grad():
-        marked = network(data.target[:]).argmax(1).numpy()
-    of_balls, of_rods = marked[chosen == 1], marked[chosen == 0]
-    overlap = 2 * (of_balls * BALL).sum() / (of_balls.sum() + 30 * BALL.sum())
-    assert overlap > 0.7  # Dice
-    assert of_rods.mean() < 0.2 * of_balls.mean()
-
-
-def test_each_class_is_learnt_where_its_particles_are_bright(trained, data, monkeypatch):
-    wanted = []
-    original = torch.nn.functional.cross_entropy
-
-    def spy(logits, labels, *weights, **options):
-        wanted.append(labels)
-        return original(logits, labels, *weights, **options)
-
-    monkeypatch.setattr(torch.nn.functional, "cross_entropy", spy)
-    once = SegmentationParams(filters=1, passes=1, batch=6)
-    finish(learn_segmentation(trained, data.target, 2 - data.target.labels, once))
-    monkeypatch.undo()
-    learnt_of = torch.cat(wanted)  # every volume once: 9 batches of 6, and 6 that are held out
-    inner = slice(2, 14)
-    assert (learnt_of != -100).float().mean().item() == pytest.approx(27 / 64)
-    volumes = data.target[:]
-    bright = standardise(trained.decode(trained.embed(volumes)))[:, inner, inner, inner] > 1
-    for kind, number in ((0, 2), (1, 1)):
-        found = (learnt_of == number).sum().item()
-        expected = bright[data.target.labels == kind].sum().item()
-        assert found == pytest.approx(expected, rel=0.02)  # drawn in bfloat16
-
-
-@pytest.mark.parametrize(
-    ("classes", "sentence"),
-    [
-        (np.zeros(60, int), "0 particles are too few to learn from; choose larger groups"),
-        (np.repeat([0, 2], 30), "class 1 has 0 particles; number the classes from 1 on"),
-        (np.ones(59, int), "60 volumes but 59 classes; give one a volume"),
-    ],
-)
-def test_classes_that_nothing_can_be_learnt_from_are_refused(trained, data, classes, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        finish(learn_segmentation(trained, data.target, classes))
+# --- painting ---
 
 
 def test_boxes_are_painted_where_their_particles_are():

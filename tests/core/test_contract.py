@@ -10,7 +10,7 @@ from napari_cryoshift.core.checkpoint import Checkpoint
 from napari_cryoshift.core.methods import METHODS
 from napari_cryoshift.core.metrics import evaluate_clusters
 from napari_cryoshift.core.progress import finish
-from napari_cryoshift.core.types import Subtomograms, TrainingData
+from napari_cryoshift.core.types import TrainingData
 
 BOX, VOXEL_SIZE = 16, 12.0
 QUICK = {
@@ -54,7 +54,7 @@ def method_type(request):
 
 
 @pytest.fixture(scope="module")
-def data():
+def data(shapes):
     source = shapes(40, seed=0, noise=1.0)
     embedding = METHODS["protonet"](quick(METHODS["protonet"]), BOX)
     finish(embedding.fit(TrainingData(source=source)))
@@ -64,20 +64,6 @@ def data():
         support=shapes(10, seed=2),
         start=embedding.encoder.state_dict(),
     )
-
-
-def shapes(per_class, seed, noise=0.5):
-    """Balls, rods and shells in noise: easy, but not told apart by their mean or variance."""
-    generator = np.random.default_rng(seed)
-    z, y, x = np.meshgrid(*[np.arange(BOX) - BOX / 2 + 0.5] * 3, indexing="ij")
-    distance = np.sqrt(z**2 + y**2 + x**2)
-    clean = [distance < 4.5, (z**2 + y**2 < 6) & (np.abs(x) < 7), np.abs(distance - 5.5) < 1]
-    labels = np.repeat(np.arange(3), per_class)
-    noisy = np.array(clean)[labels] + noise * generator.normal(size=(len(labels), *(BOX,) * 3))
-    noisy -= noisy.mean((1, 2, 3), keepdims=True)
-    noisy /= noisy.std((1, 2, 3), keepdims=True)
-    volumes = torch.from_numpy(noisy).float()
-    return Subtomograms.from_memory(volumes, VOXEL_SIZE, labels, ("ball", "rod", "shell"))
 
 
 def quick(method_type, **changes):
@@ -112,7 +98,7 @@ def test_it_says_what_it_is(method_type):
     assert method_type.description.endswith(".")
 
 
-def test_it_learns(method_type, data):
+def test_it_learns(method_type, data, shapes):
     method = make(method_type)
     losses = {}
     for report in method.fit(data):
@@ -129,7 +115,7 @@ def test_it_learns(method_type, data):
         assert evaluate_clusters(unseen.labels, predicted).accuracy > 0.9
 
 
-def test_predictions_are_probabilities_of_its_classes(method_type, data):
+def test_predictions_are_probabilities_of_its_classes(method_type, data, shapes):
     method = make(method_type)
     finish(method.fit(data))
     volumes = shapes(4, seed=5)[:]
@@ -143,7 +129,7 @@ def test_predictions_are_probabilities_of_its_classes(method_type, data):
     assert not method.embed(volumes).requires_grad
 
 
-def test_a_volume_is_judged_alone_as_in_company(method_type, data):
+def test_a_volume_is_judged_alone_as_in_company(method_type, data, shapes):
     method = make(method_type)
     finish(method.fit(data))
     volumes = shapes(4, seed=6)[:]
@@ -183,7 +169,7 @@ def test_it_may_be_stopped_after_any_report(method_type, data):
         assert all(torch.isfinite(tensor.float()).all() for tensor in weights(method).values())
 
 
-def test_a_file_brings_it_back(method_type, data, tmp_path):
+def test_a_file_brings_it_back(method_type, data, tmp_path, shapes):
     method = make(method_type)
     finish(method.fit(data))
     file = tmp_path / "trained.safetensors"

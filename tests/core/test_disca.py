@@ -17,7 +17,6 @@ from napari_cryoshift.core.metrics import evaluate_clusters
 from napari_cryoshift.core.networks.protonet3d import StridedEncoder
 from napari_cryoshift.core.networks.yopo import YOPO, GaussianDropout
 from napari_cryoshift.core.progress import finish
-from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.types import Subtomograms, TrainingData
 from napari_cryoshift.core.volumes import (
     half_turned,
@@ -30,27 +29,14 @@ from napari_cryoshift.core.workflows import shipped_checkpoint
 BOX = 16
 
 
-def shapes(per_class=20, noise=0.7, seed=1):
-    """Balls, rods and shells in noise, standardised."""
-    generator = np.random.default_rng(seed)
-    z, y, x = np.meshgrid(*[np.arange(BOX) - BOX / 2 + 0.5] * 3, indexing="ij")
-    distance = np.sqrt(z**2 + y**2 + x**2)
-    clean = [distance < 4.5, (z**2 + y**2 < 6) & (np.abs(x) < 7), np.abs(distance - 5.5) < 1]
-    labels = np.repeat(np.arange(3), per_class)
-    noisy = np.array(clean)[labels] + noise * generator.normal(size=(len(labels), *(BOX,) * 3))
-    noisy -= noisy.mean((1, 2, 3), keepdims=True)
-    noisy /= noisy.std((1, 2, 3), keepdims=True)
-    return Subtomograms.from_memory(torch.from_numpy(noisy).float(), 12.0, labels, tuple("abc"))
-
-
 def params(**changes):
     tiny = {"clusters": (3,), "components": 4, "iterations": 4, "batch": 16, "seed": 3}
     return DiscaParams(**(tiny | changes))
 
 
 @pytest.fixture(scope="module")
-def target():
-    return shapes()
+def target(shapes):
+    return shapes(20, 1, noise=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +202,8 @@ def test_the_last_layer_begins_as_a_linear_discriminant_of_the_groups(data, targ
     np.testing.assert_allclose(logits.softmax(1), peer.predict_proba(points), atol=1e-3)
 
 
-def test_it_finds_how_many_kinds_there_are():
-    target = shapes(per_class=40)
+def test_it_finds_how_many_kinds_there_are(shapes):
+    target = shapes(40, 1, noise=0.7)
     method = Disca(params(clusters=(2, 3, 5)), BOX)
     assert rounds(method, TrainingData(target=target))[-1]["groups"] == 3
     found = method.predict(target[:]).argmax(1).numpy()
@@ -267,25 +253,15 @@ def test_the_loss_is_cross_entropy_with_smoothed_labels_of_the_groups_there_are(
     torch.testing.assert_close(hinge._criterion(features, targets), expected)
 
 
-def test_a_resumed_run_is_to_the_bit_what_an_unbroken_one_is(tmp_path):
-    hard = TrainingData(target=shapes(per_class=12, noise=3.0, seed=5))
+def test_a_resumed_run_is_to_the_bit_what_an_unbroken_one_is(shapes, resumed):
+    hard = TrainingData(target=shapes(12, 5, noise=3.0))
     tiny = params(clusters=(2, 4), iterations=4, regularisation=1e-2)
     whole = Disca(tiny, BOX)
     reports = list(whole.fit(hard))
     grouped = [i for i, report in enumerate(reports) if "groups" in report.metrics]
     assert len(grouped) > 2
     for count in (1, grouped[0], grouped[1], grouped[1] + 1, grouped[1] + 3, grouped[-1]):
-        path = tmp_path / f"{count}.safetensors"
-        for stop in (True, False):
-            method = Disca(tiny, BOX)
-            bookmark = Bookmark(path, method, {"method": method.name})
-            job = bookmark.keep(method.fit(hard, bookmark))
-            if stop:
-                for _ in itertools.islice(job, count):
-                    pass
-                job.close()
-            else:
-                finish(job)
+        method = resumed(lambda: Disca(tiny, BOX), hard, count)
         assert method.classes == whole.classes
         for name, tensor in whole.state_dict().items():
             assert torch.equal(tensor, method.state_dict()[name]), (count, name)
@@ -327,9 +303,9 @@ def test_the_groups_of_an_embedding_as_it_is_are_kept_if_learning_makes_none_bet
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_from_an_embedding_the_result_describes_its_features_no_worse_than_the_start(seed):
+def test_from_an_embedding_the_result_describes_its_features_no_worse_than_the_start(seed, shapes):
     torch.manual_seed(seed)
-    start, target = StridedEncoder(BOX, 8).state_dict(), shapes(noise=1.5, seed=seed)
+    start, target = StridedEncoder(BOX, 8).state_dict(), shapes(20, seed, noise=1.5)
     changes = {"clusters": (2, 3, 4), "network": "embedding", "width": 8, "covariance": "spherical"}
     labels, data = {}, TrainingData(target=target, start=start)
     for iterations in (1, 4):

@@ -89,13 +89,10 @@ def test_every_epoch_is_judged_after_its_last_step():
 
 
 @pytest.mark.parametrize("reports", range(1, 25))
-def test_it_goes_on_wherever_it_was_closed(tmp_path, reports):
+def test_it_goes_on_wherever_it_was_closed(tmp_path, reports, stop_after):
     whole, stopped = Run(), Run(tmp_path / "run.safetensors")
     finish(whole.job())
-    job = stopped.bookmark.keep(stopped.job())
-    for _ in itertools.islice(job, reports):
-        pass
-    job.close()
+    stop_after(stopped.bookmark.keep(stopped.job()), reports)
     resumed = Run(tmp_path / "run.safetensors")
     finish(resumed.job())
     assert stopped.judged + resumed.judged == whole.judged

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -351,24 +350,16 @@ def test_the_labels_of_the_shots_have_a_part(data, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_that_was_stopped_in_any_stage_goes_on_to_the_same_weights(data, name, tmp_path):
+def test_a_run_that_was_stopped_in_any_stage_goes_on_to_the_same_weights(data, name, resumed):
     whole = make(name)
     reports = [(report.phase, report.step) for report in whole.fit(data)]
     for stop in range(1, len(reports)):
-        file = tmp_path / f"{stop}.run"
-        stopped = make(name)
-        bookmark = Bookmark(file, stopped)
-        job = bookmark.keep(stopped.fit(data, bookmark))
-        for _ in itertools.islice(job, stop):
-            pass
-        job.close()
-        again = make(name)
-        finish(again.fit(data, Bookmark(file, again)))
+        again = resumed(lambda: make(name), data, stop)
         assert not moved(again, state(whole)), reports[stop - 1]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_reported_when_adapting_begins_and_never_again(data, name, tmp_path):
+def test_it_is_reported_when_adapting_begins_and_never_again(data, name, stop_after, tmp_path):
     """With the weights of what the source has taught, of which a checkpoint may be kept."""
     method = make(name)
     begun = (method.adapting, 0)
@@ -381,10 +372,7 @@ def test_it_is_reported_when_adapting_begins_and_never_again(data, name, tmp_pat
     file = tmp_path / "later.run"
     stopped = make(name)
     bookmark = Bookmark(file, stopped)
-    job = bookmark.keep(stopped.fit(data, bookmark))
-    for _ in itertools.islice(job, 5):
-        pass
-    job.close()
+    stop_after(bookmark.keep(stopped.fit(data, bookmark)), 5)
     again = make(name)
     assert begun not in [(r.phase, r.step) for r in again.fit(data, Bookmark(file, again))]
 
@@ -440,40 +428,35 @@ LONG = {
 }
 
 
-def shapes(per_class, seed, noise=0.8, labels=(0, 1, 2)):
-    """Balls, rods and shells in noise, standardised; all three names, whatever is there."""
-    generator = np.random.default_rng(seed)
-    z, y, x = np.meshgrid(*[np.arange(BOX) - BOX / 2 + 0.5] * 3, indexing="ij")
-    distance = np.sqrt(z**2 + y**2 + x**2)
-    clean = [distance < 4.5, (z**2 + y**2 < 6) & (np.abs(x) < 7), np.abs(distance - 5.5) < 1]
-    which = np.repeat(labels, per_class)
-    noisy = np.array(clean)[which] + noise * generator.normal(size=(len(which), *(BOX,) * 3))
-    noisy -= noisy.mean((1, 2, 3), keepdims=True)
-    noisy /= noisy.std((1, 2, 3), keepdims=True)
-    volumes = torch.from_numpy(noisy).float()
-    return Subtomograms.from_memory(volumes, 10.0, which, ("ball", "rod", "shell"))
-
-
-def recall(name, support, source=None, steps=30):
+@pytest.fixture
+def recall(shapes):
     """Class → share of its target volumes that are found by a method with these shots."""
-    method = make(name, **LONG | {"tuning": {"steps": steps, "batch": 6}})
-    source = shapes(20, 0, noise=0.5) if source is None else source
-    finish(method.fit(TrainingData(source=source, target=shapes(15, 1), support=support)))
-    test = shapes(20, 6)
-    said = np.array(method.classes)[method.predict(test[:]).argmax(1)]
-    truth = np.array(test.classes)[test.labels]
-    return {name: float((said == truth)[truth == name].mean()) for name in test.classes}
+
+    def of(name, support, source, steps):
+        method = make(name, **LONG | {"tuning": {"steps": steps, "batch": 6}})
+        target = shapes(15, 1, noise=0.8)
+        finish(method.fit(TrainingData(source=source, target=target, support=support)))
+        test = shapes(20, 6, noise=0.8)
+        said = np.array(method.classes)[method.predict(test[:]).argmax(1)]
+        truth = np.array(test.classes)[test.labels]
+        return {name: float((said == truth)[truth == name].mean()) for name in test.classes}
+
+    return of
 
 
 @pytest.mark.parametrize("name", ["fsft", "finetune", "fada"])
-def test_one_shot_a_class_is_enough_and_a_class_without_is_known_from_the_source(name):
-    assert min(recall(name, shapes(1, 5, labels=(0, 1))).values()) > 0.8
+def test_one_shot_a_class_is_enough_and_a_class_without_is_known_from_the_source(
+    name, shapes, recall
+):
+    support = shapes(1, 5, noise=0.8, labels=(0, 1))
+    assert min(recall(name, support, shapes(20, 0), steps=15).values()) > 0.8
 
 
 @pytest.mark.parametrize(("name", "steps"), [("fsft", 60), ("finetune", 30), ("fada", 60)])
-def test_a_class_of_the_target_alone_is_learnt_from_its_shots(name, steps):
-    source = dataclasses.replace(shapes(20, 0, labels=(0, 1)), classes=("ball", "rod"))
-    assert min(recall(name, shapes(3, 5), source, steps).values()) > 0.8
+def test_a_class_of_the_target_alone_is_learnt_from_its_shots(name, steps, shapes, recall):
+    source = shapes(20, 0, noise=0.8, labels=(0, 1))
+    source = dataclasses.replace(source, classes=("ball", "rod"))
+    assert min(recall(name, shapes(3, 5, noise=0.8), source, steps).values()) > 0.8
 
 
 @pytest.mark.parametrize("name", ["fsft", "finetune", "fada"])

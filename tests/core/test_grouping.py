@@ -5,11 +5,14 @@ from napari_cryoshift.core import grouping
 from napari_cryoshift.core.grouping import (
     WAYS,
     average_group,
+    find_compared_groups,
     find_groups,
+    group_features,
     halves,
     most_typical,
     plane,
     spreads,
+    with_fits,
 )
 from napari_cryoshift.core.metrics import evaluate_clusters
 from napari_cryoshift.core.progress import finish
@@ -66,6 +69,52 @@ def test_the_autoencoder_finds_groups_and_draws_their_centres(balls_and_rods, mo
     for group, drawn in enumerate(found.drawn):
         (centre,) = set(own[found.labels == group].tolist())
         np.testing.assert_allclose(drawn, method.decode(method.centres)[centre], atol=1e-5)
+
+
+def test_what_known_structures_say_tells_apart_what_looks_alike():
+    generator = np.random.default_rng(1)
+    half = np.arange(60) < 25
+    vectors = generator.normal(size=(60, 4))
+    scores = generator.normal(0, 0.1, (60, 3)) + half[:, None] * [1, 0, -1]
+    params = WAYS["quick"].model_copy(update={"clusters": (2,)})
+    for features, apart in ((vectors, False), (with_fits(vectors, scores), True)):
+        found = finish(group_features(features, params))
+        assert (evaluate_clusters(half, found.labels).accuracy == 1) == apart
+
+
+def test_the_known_structures_are_compared_with_before_groups_are_found(
+    balls_and_rods, monkeypatch, tmp_path
+):
+    tomogram, particles, kinds = balls_and_rods
+    asked = []
+
+    def compare(tomogram, particles, *, cache):
+        asked.append((len(particles), cache))
+        yield from ()
+        return np.zeros((len(particles), 2), np.float32)
+
+    monkeypatch.setattr(grouping, "compare", compare)
+    params = WAYS["quick"].model_copy(update={"clusters": (2,), "components": 2})
+    found = finish(find_compared_groups(tomogram, particles, params, tmp_path))
+    assert asked == [(25, tmp_path)]
+    assert evaluate_clusters(kinds, found.labels).accuracy == 1
+
+
+@pytest.mark.parametrize("way", ["disca", "autoencoder"])
+def test_a_way_that_learns_asks_no_structures(balls_and_rods, way):
+    tomogram, particles, _ = balls_and_rods
+    with pytest.raises(ValueError, match="found in one round; choose quick"):
+        finish(find_compared_groups(tomogram, particles, WAYS[way]))
+    with pytest.raises(ValueError, match="found in one round; choose quick"):
+        finish(find_groups(tomogram, particles, WAYS[way], np.zeros((25, 2))))
+
+
+def test_fits_count_as_much_as_decided_beside_what_is_seen():
+    generator = np.random.default_rng(0)
+    features = with_fits(generator.normal(size=(200, 5)), generator.normal(size=(200, 3)))
+    seen, fits = (np.square(part).sum(1).mean() for part in np.split(features, [5], axis=1))
+    assert seen == pytest.approx(1, rel=1e-4)
+    assert fits == pytest.approx(1.4**2, rel=1e-4)
 
 
 def test_no_particles_are_refused(balls_and_rods):

@@ -18,7 +18,6 @@ from napari_cryoshift.core.methods.protonet_ce import (
 from napari_cryoshift.core.networks.attention import SelfAttention
 from napari_cryoshift.core.networks.protonet3d import ProtoNet3D, StridedEncoder
 from napari_cryoshift.core.progress import finish
-from napari_cryoshift.core.resume import Bookmark
 from napari_cryoshift.core.types import OTHER, Particles, Subtomograms, TrainingData
 from napari_cryoshift.core.workflows import classify, rule_of, shipped_checkpoint
 
@@ -243,20 +242,10 @@ def test_new_labels_need_no_source(trained):
     assert again.labelled.all()
 
 
-def test_a_resumed_run_is_to_the_bit_what_an_unbroken_one_is(data, trained, tmp_path):
+def test_a_resumed_run_is_to_the_bit_what_an_unbroken_one_is(data, trained, resumed):
     reports = len(list(ProtoNetCE(params(), BOX).fit(data)))
     for count in range(1, reports):
-        path = tmp_path / f"{count}.safetensors"
-        for stop in (True, False):
-            method = ProtoNetCE(params(), BOX)
-            bookmark = Bookmark(path, method, {"method": method.name})
-            job = bookmark.keep(method.fit(data, bookmark))
-            if stop:
-                for _ in itertools.islice(job, count):
-                    pass
-                job.close()
-            else:
-                finish(job)
+        method = resumed(lambda: ProtoNetCE(params(), BOX), data, count)
         for name, tensor in trained.state_dict().items():
             assert torch.equal(tensor, method.state_dict()[name]), (count, name)
 

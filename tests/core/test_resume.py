@@ -44,13 +44,10 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("reports", range(1, 13))
-def test_a_run_that_was_closed_goes_on_as_if_it_had_not_been(tmp_path, reports):
+def test_a_run_that_was_closed_goes_on_as_if_it_had_not_been(tmp_path, reports, stop_after):
     whole, stopped = Run(), Run(tmp_path / "run.safetensors")
     finish(whole.job())
-    job = stopped.bookmark.keep(stopped.job())
-    for _ in itertools.islice(job, reports):
-        pass
-    job.close()
+    stop_after(stopped.bookmark.keep(stopped.job()), reports)
     resumed = Run(tmp_path / "run.safetensors")
     left = list(resumed.bookmark.keep(resumed.job()))
     assert len(left) == 12 - reports

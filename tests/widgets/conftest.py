@@ -1,10 +1,12 @@
 """A display for the tests of the window, a viewer, and a small tomogram of three kinds of blob."""
 
 import functools
+import gc
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,11 +78,71 @@ def blobs() -> tuple[Tomogram, Particles]:
     return Tomogram(volume, voxel_size=VOXEL_SIZE, name="blobs"), truth
 
 
+@pytest.fixture(scope="session", autouse=True)
+def imported_is_no_garbage() -> Iterator[None]:
+    """napari collects garbage whenever a layer goes: it need not look through torch each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep scratch projects and caches of tests out of the person's own folders."""
     monkeypatch.setenv("CRYOSHIFT_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("CRYOSHIFT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tabs(make_napari_viewer):
+    """All panels, docked in a window."""
+    from napari_cryoshift.widgets.annotate import AnnotatePanels  # not where no window can open
+
+    viewer = make_napari_viewer(show=True)
+    made = AnnotatePanels(viewer)
+    viewer.window.add_dock_widget(made, name="Annotate", area="right")
+    return made
+
+
+@pytest.fixture
+def tabs_on_blobs(tabs, blobs):
+    """The same with the blobs as candidates, of which nothing is computed."""
+    tomogram, truth = blobs
+    session = tabs.session
+    session.embed = lambda: None
+    session.open_tomogram(tomogram)
+    session.set_picks(truth.replace(score=np.ones(len(truth))))
+    session.set_threshold(0)
+    session.set_diameter(160)
+    return tabs
+
+
+@pytest.fixture(scope="session")
+def show() -> Callable[..., Any]:
+    """Bring the panel of this title to the front."""
+
+    def front(tabs, title: str):
+        titles = [tabs.widget(index).title for index in range(tabs.count())]
+        tabs.setCurrentIndex(titles.index(title))
+        return tabs.currentWidget()
+
+    return front
+
+
+@pytest.fixture(scope="session")
+def type_into() -> Callable[..., None]:
+    """Type a text into the line of a panel that has this name."""
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QLineEdit
+
+    def replace(panel, name: str, text: str) -> None:
+        line = panel.findChild(QLineEdit, name)
+        assert line.isVisible(), name
+        line.setFocus()
+        line.selectAll()
+        QTest.keyClicks(line, text)
+
+    return replace
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QPushButton
+from qtpy.QtWidgets import QApplication, QCheckBox, QFileDialog, QLineEdit, QPushButton
 from scipy.spatial import cKDTree
 
 from napari_cryoshift.core import grouping, segmentation
@@ -24,15 +24,15 @@ from napari_cryoshift.widgets.session import session_of
 
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier
-PER_CLASS = 16
+PER_CLASS = 10
 KINDS = {"80S ribosome (human)": "ribosome", "20S proteasome (Thermoplasma acidophilum)": "20S"}
 
 
 @pytest.fixture(scope="module")
 def crowded():
-    """A tomogram of 16 ribosomes, 16 proteasomes and two gold beads, and its best candidates."""
+    """A tomogram of 10 ribosomes, 10 proteasomes and two gold beads, and its best candidates."""
     params = CrowdedParams(
-        shape=(48, 180, 180),
+        shape=(48, 144, 144),
         classes=("4v6x", "3j9i"),
         particles_per_class=PER_CLASS,
         membranes=0,
@@ -188,7 +188,7 @@ def test_from_no_label_to_an_exported_list(
             other.particles(made.tomogram.name).cluster, session.particles.cluster
         )
     tab(panels, "Clusters")
-    while session.project.undo_title != "pick 40 particles":
+    while session.project.undo_title != "pick 28 particles":
         press(clusters, "⟲")
     assert clusters.notes.all == ()
     assert (session.particles.label == "").all()
@@ -210,7 +210,7 @@ def test_list_map_and_volume_show_and_choose_clusters_together(panels, clusters,
 
     # In the volume: the list follows.
     member = notes.members(first)
-    row = int(np.argmin(np.abs(member.positions - [24, 90, 90]).sum(1)))
+    row = int(np.argmin(np.abs(member.positions - [24, 72, 72]).sum(1)))
     world = member.positions[row] * session.tomogram.voxel_size
     viewer.dims.set_point(0, world[0])
     camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
@@ -341,3 +341,18 @@ def test_chosen_clusters_are_drawn_averaged_and_segmented(panels, clusters, idle
     press(clusters, "Split")
     click_row(clusters, notes.all[-1].id)
     assert not drawn.isVisible()
+
+
+def test_known_structures_are_asked_by_the_quick_way_alone(panels, clusters, idle):
+    def box():
+        return next(b for b in clusters.findChildren(QCheckBox) if "known structures" in b.text())
+
+    clusters._way.setCurrentIndex(clusters._way.findText("disca"))
+    assert not box().isVisible()
+    clusters._way.setCurrentIndex(clusters._way.findText("quick"))
+    QTest.mouseClick(box(), LEFT)
+    assert box().isChecked()
+    find(clusters, idle, "2")
+    assert len(clusters.notes.all) == 2
+    kept = panels.session.project.folder / "embeddings"
+    assert any(".fit" in file.name for file in kept.iterdir())  # another time it takes no time

@@ -4,10 +4,7 @@ import napari
 import pytest
 
 from napari_cryoshift.cli import main
-from napari_cryoshift.core import demo
 from napari_cryoshift.core.project import Project
-from napari_cryoshift.core.simulate.sample import sample_tomogram
-from napari_cryoshift.core.simulate.tomogram import CrowdedParams
 from napari_cryoshift.widgets.session import session_of
 
 
@@ -20,15 +17,8 @@ def viewer(make_napari_viewer, monkeypatch):
     return viewer
 
 
-def test_the_demo_opens_with_its_labels_and_classifies_again(viewer, idle, tmp_path, monkeypatch):
-    small = CrowdedParams(
-        shape=(40, 128, 128),
-        classes=("4v8r", "2fha"),
-        particles_per_class=12,
-        membranes=0,
-        beads=0,
-    )
-    monkeypatch.setattr(demo, "sample_tomogram", lambda _: sample_tomogram(small))
+@pytest.mark.usefixtures("small_sample")
+def test_the_demo_opens_with_its_labels_and_classifies_again(viewer, idle, tmp_path):
     assert main(["demo", "--out", str(tmp_path), "--window", "--quiet"]) == 0
     session = session_of(viewer)
     idle(session)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QPushButton
+from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_cryoshift.core.formats import FORMATS, ListContext, read_particles
 from napari_cryoshift.core.progress import Progress
@@ -42,14 +42,6 @@ def press(panel, text):
     QTest.mouseClick(found, Qt.MouseButton.LeftButton)
 
 
-def type_into(panel, name, text):
-    line = panel.findChild(QLineEdit, name)
-    assert line.isVisible(), name
-    line.setFocus()
-    line.selectAll()
-    QTest.keyClicks(line, text)
-
-
 def write(panel, qtbot, path):
     panel.write(path)
     qtbot.waitUntil(lambda: bool(panel.written or panel._error.text()), timeout=20_000)
@@ -83,7 +75,7 @@ def test_every_format_is_written_and_comes_back_where_it_was(panel, blobs, qtbot
 
 
 def test_the_file_comes_from_the_dialog_and_the_preview_is_what_is_in_it(
-    panel, qtbot, tmp_path, monkeypatch
+    panel, qtbot, tmp_path, monkeypatch, type_into
 ):
     choose(panel, "relion5")
     type_into(panel, "binning", "4")
@@ -101,7 +93,7 @@ def test_the_file_comes_from_the_dialog_and_the_preview_is_what_is_in_it(
     assert panel.written is None
 
 
-def test_a_list_for_another_binning_counts_in_its_voxels(panel, blobs, qtbot, tmp_path):
+def test_a_list_for_another_binning_counts_in_its_voxels(panel, blobs, qtbot, tmp_path, type_into):
     choose(panel, "coords")
     type_into(panel, "list_voxel_size", "20")
     write(panel, qtbot, tmp_path / "list.coords")
@@ -139,7 +131,7 @@ def test_what_a_format_loses_is_said_before(panel):
     assert "orientation" in panel._notes.text().split("Loses")[0]
 
 
-def test_numbered_tomograms_get_the_number_that_was_typed(panel, qtbot, tmp_path):
+def test_numbered_tomograms_get_the_number_that_was_typed(panel, qtbot, tmp_path, type_into):
     choose(panel, "dynamo")
     type_into(panel, "tomograms", "a, b, blobs")
     write(panel, qtbot, tmp_path / "list.tbl")

@@ -9,7 +9,6 @@ from napari_cryoshift.core import workflows
 from napari_cryoshift.core.progress import Progress
 from napari_cryoshift.core.project import Project
 from napari_cryoshift.core.types import OTHER
-from napari_cryoshift.widgets.annotate import AnnotatePanels
 from napari_cryoshift.widgets.panel import Folded
 
 
@@ -28,7 +27,7 @@ def compared(monkeypatch):
 
 
 @pytest.fixture
-def panels(make_napari_viewer, blobs, monkeypatch, idle):
+def panels(tabs, blobs, monkeypatch, idle):
     """All panels on the blobs, 2 voxels off their centres; what the model sees is noise."""
     noise = np.random.default_rng(0)
 
@@ -37,10 +36,7 @@ def panels(make_napari_viewer, blobs, monkeypatch, idle):
         return noise.normal(size=(len(particles), 8)).astype(np.float32)
 
     monkeypatch.setattr(workflows, "embed", embed)
-    viewer = make_napari_viewer(show=True)
-    made = AnnotatePanels(viewer)
-    viewer.window.add_dock_widget(made, name="Annotate", area="right")
-    session = made.session
+    session = tabs.session
     tomogram, truth = blobs
     session.open_tomogram(tomogram)
     away = 2 * noise.choice([-1, 1], (len(truth), 3))
@@ -52,13 +48,7 @@ def panels(make_napari_viewer, blobs, monkeypatch, idle):
     idle(session)
     for kind in sorted(set(truth.label)):
         session.add_class(kind)
-    return made
-
-
-def show(panels, title):
-    titles = [panels.widget(index).title for index in range(panels.count())]
-    panels.setCurrentIndex(titles.index(title))
-    return panels.currentWidget()
+    return tabs
 
 
 def label_some(panels, truth, each=2):
@@ -72,7 +62,7 @@ def label_some(panels, truth, each=2):
 
 
 def test_a_tick_compares_in_the_background_and_predictions_follow(
-    panels, blobs, compared, idle, qtbot
+    panels, blobs, compared, idle, qtbot, show
 ):
     label, session = show(panels, "Label"), panels.session
     label_some(panels, blobs[1])
@@ -92,7 +82,7 @@ def test_a_tick_compares_in_the_background_and_predictions_follow(
     assert not label._compare.isChecked()
 
 
-def test_the_tick_comes_back_with_the_project(panels, compared, idle, qtbot):
+def test_the_tick_comes_back_with_the_project(panels, compared, idle, qtbot, show):
     label, session = show(panels, "Label"), panels.session
     qtbot.mouseClick(label._compare, Qt.MouseButton.LeftButton)
     idle(session)
@@ -103,7 +93,7 @@ def test_the_tick_comes_back_with_the_project(panels, compared, idle, qtbot):
     assert label._compare.isChecked()
 
 
-def test_what_was_compared_is_void_in_the_other_contrast(panels, compared, idle, qtbot):
+def test_what_was_compared_is_void_in_the_other_contrast(panels, compared, idle, qtbot, show):
     label, session = show(panels, "Label"), panels.session
     qtbot.mouseClick(label._compare, Qt.MouseButton.LeftButton)
     idle(session)
@@ -113,7 +103,7 @@ def test_what_was_compared_is_void_in_the_other_contrast(panels, compared, idle,
     assert sum(compared) == 2 * once
 
 
-def test_comparing_that_fails_is_said(panels, monkeypatch, idle, qtbot):
+def test_comparing_that_fails_is_said(panels, monkeypatch, idle, qtbot, show):
     def broken(tomogram, particles, cache=None):
         yield Progress("comparing with the structures", 0, 1)
         raise ValueError("0 structures to compare with; give at least one")
@@ -142,7 +132,7 @@ def off(session, truth, kind=None):
     return np.linalg.norm((session.particles.positions - truth.positions)[rows], axis=1).mean()
 
 
-def test_particles_of_a_kind_are_recentred_in_one_step_of_undo(panels, blobs, idle, qtbot):
+def test_particles_of_a_kind_are_recentred_in_one_step_of_undo(panels, blobs, idle, qtbot, show):
     pick, session, truth = show(panels, "Pick"), panels.session, blobs[1]
     label_some(panels, truth, each=5)
     for row in np.flatnonzero(truth.label == "ball")[5:]:
@@ -164,7 +154,7 @@ def test_particles_of_a_kind_are_recentred_in_one_step_of_undo(panels, blobs, id
     np.testing.assert_array_equal(session.particles.positions, before.positions)
 
 
-def test_all_that_are_shown_are_recentred_without_a_label(panels, blobs, idle, qtbot):
+def test_all_that_are_shown_are_recentred_without_a_label(panels, blobs, idle, qtbot, show):
     pick, session, truth = show(panels, "Pick"), panels.session, blobs[1]
     assert pick._kinds.currentText() == "all that are shown"
     before = off(session, truth)
@@ -173,7 +163,7 @@ def test_all_that_are_shown_are_recentred_without_a_label(panels, blobs, idle, q
     assert off(session, truth) < 0.8 * before
 
 
-def test_a_kind_without_a_label_is_said(panels, qtbot):
+def test_a_kind_without_a_label_is_said(panels, qtbot, show):
     pick, session = show(panels, "Pick"), panels.session
     pick._kinds.setCurrentIndex(pick._kinds.findData("rod"))
     press(pick, "Recentre particles", qtbot)

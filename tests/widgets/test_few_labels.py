@@ -11,7 +11,6 @@ from napari_cryoshift.core.methods import METHODS
 from napari_cryoshift.core.progress import Progress, finish
 from napari_cryoshift.core.types import OTHER
 from napari_cryoshift.core.workflows import SourceParams, predict
-from napari_cryoshift.widgets.annotate import AnnotatePanels
 from napari_cryoshift.widgets.curves import Curves
 from napari_cryoshift.widgets.panel import Folded
 from napari_cryoshift.widgets.rivals import BY_LABELS
@@ -29,26 +28,15 @@ SHORT = {"steps": 4, "batch": 8}
 
 
 @pytest.fixture
-def train(make_napari_viewer, blobs):
+def train(tabs_on_blobs, blobs, show):
     """The panel that trains, all 25 blobs labelled, and two structures ticked."""
-    viewer = make_napari_viewer(show=True)
-    panels = AnnotatePanels(viewer)
-    viewer.window.add_dock_widget(panels, name="Annotate", area="right")
-    session = panels.session
-    tomogram, truth = blobs
-    session.embed = lambda: None
-    session.open_tomogram(tomogram)
-    session.set_picks(truth.replace(score=np.ones(len(truth))))
-    session.set_threshold(0)
-    session.set_diameter(160)
+    session, truth = tabs_on_blobs.session, blobs[1]
     for name in ("ferritin", "TRiC"):
         session.add_class(name)
     for blob, name in CALLED.items():
         session.label(session.particles.id[truth.label == blob].tolist(), name)
     del session.embed
-    titles = [panels.widget(index).title for index in range(panels.count())]
-    panels.setCurrentIndex(titles.index("Train"))
-    made = panels.currentWidget()
+    made = show(tabs_on_blobs, "Train")
     made._sources.tick(("4v8r", "2fha"))
     made._per_kind.setValue(SHOTS)
     return made

@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QTextDocument
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 
 from napari_cryoshift.core.formats import FORMATS, ListContext, write_particles
 from napari_cryoshift.widgets.annotate import AnnotatePanels
@@ -72,14 +72,6 @@ def press(panel, start):
     QTest.mouseClick(found, LEFT)
 
 
-def type_into(panel, name, text):
-    line = panel.findChild(QLineEdit, name)
-    assert line.isVisible(), name
-    line.setFocus()
-    line.selectAll()
-    QTest.keyClicks(line, text)
-
-
 def said_in_red(importer):
     return RED.name() in importer._inside.text()
 
@@ -141,7 +133,9 @@ def test_a_relion_5_list_with_tomograms_to_match(panel, blobs, write, qtbot, idl
     assert len(session.particles) == 12
 
 
-def test_a_wrong_voxel_size_is_said_in_red_and_put_right_by_typing(panel, blobs, write, qtbot):
+def test_a_wrong_voxel_size_is_said_in_red_and_put_right_by_typing(
+    panel, blobs, write, qtbot, type_into
+):
     panel.import_list(write("relion5", "run.star"))
     importer = wait_for_list(panel, qtbot)
     assert not said_in_red(importer)
@@ -158,7 +152,7 @@ def test_a_wrong_voxel_size_is_said_in_red_and_put_right_by_typing(panel, blobs,
     assert panel.session.tomogram.voxel_size == 10
 
 
-def test_an_unknown_binning_is_guessed_and_typed(panel, blobs, write, qtbot):
+def test_an_unknown_binning_is_guessed_and_typed(panel, blobs, write, qtbot, type_into):
     truth = blobs[1]
     path = write("relion4", "run.star", binning=4)
     path.write_text(path.read_text().replace("_rlnTomoTiltSeriesPixelSize", "_rlnVoltage"))
@@ -313,7 +307,7 @@ def test_without_the_panel_a_dropped_list_becomes_points(panel, write, qtbot):
     assert len(layer.data) == 25
 
 
-def test_a_new_list_starts_from_the_tomogram_that_is_open(panel, write, qtbot):
+def test_a_new_list_starts_from_the_tomogram_that_is_open(panel, write, qtbot, type_into):
     path = write("relion5", "run.star")
     panel.import_list(path)
     wait_for_list(panel, qtbot)

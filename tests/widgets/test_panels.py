@@ -18,7 +18,6 @@ from napari_cryoshift.core.methods.cryoshift_params import CryoShiftParams
 from napari_cryoshift.core.progress import Progress, finish
 from napari_cryoshift.core.types import OTHER
 from napari_cryoshift.core.workflows import SourceParams
-from napari_cryoshift.widgets.annotate import AnnotatePanels
 from napari_cryoshift.widgets.curves import Curves
 from napari_cryoshift.widgets.histogram import Histogram
 from napari_cryoshift.widgets.panel import Folded
@@ -27,31 +26,16 @@ from napari_cryoshift.widgets.review import estimate
 
 
 @pytest.fixture
-def panels(make_napari_viewer, blobs):
+def panels(tabs_on_blobs, blobs):
     """All panels on the blobs, with perfect embeddings of the 25 of them."""
-    viewer = make_napari_viewer(show=True)
-    made = AnnotatePanels(viewer)
-    viewer.window.add_dock_widget(made, name="Annotate", area="right")
-    session = made.session
-    tomogram, truth = blobs
-    session.embed = lambda: None
-    session.open_tomogram(tomogram)
-    session.set_picks(truth.replace(score=np.ones(len(truth))))
-    session.set_threshold(0)
-    session.set_diameter(160)
+    session, truth = tabs_on_blobs.session, blobs[1]
     kinds = sorted(set(truth.label))
     for kind in kinds:
         session.add_class(kind)
     vectors = 5 * np.eye(8)[[kinds.index(kind) for kind in truth.label]]
     noise = np.random.default_rng(0).normal(0, 0.2, vectors.shape)
     session.embeddings = Embeddings().add(session.particles, (vectors + noise).astype(np.float32))
-    return made
-
-
-def show(panels, title):
-    titles = [panels.widget(index).title for index in range(panels.count())]
-    panels.setCurrentIndex(titles.index(title))
-    return panels.currentWidget()
+    return tabs_on_blobs
 
 
 def label_two_each(panels, truth):
@@ -67,7 +51,7 @@ def world(panels, voxel):
 # --- gestures ---
 
 
-def test_with_a_brush_a_click_labels_and_where_nothing_is_adds(panels, blobs):
+def test_with_a_brush_a_click_labels_and_where_nothing_is_adds(panels, blobs, show):
     label = show(panels, "Label")
     gestures, session, truth = label.gestures, panels.session, blobs[1]
     label._table.setCurrentItem(label._table.topLevelItem(1))
@@ -85,7 +69,7 @@ def test_with_a_brush_a_click_labels_and_where_nothing_is_adds(panels, blobs):
     assert session.particles.label[1] == ""  # the brush rests while its panel is hidden
 
 
-def test_keys_add_move_delete_and_undo(panels, monkeypatch):
+def test_keys_add_move_delete_and_undo(panels, monkeypatch, show):
     label = show(panels, "Label")
     gestures, session = label.gestures, panels.session
     before = session.particles.positions.copy()
@@ -104,7 +88,7 @@ def test_keys_add_move_delete_and_undo(panels, monkeypatch):
     assert len(session.particles) == len(before) + 1
 
 
-def test_zero_says_not_a_particle_and_backspace_takes_it_back(panels):
+def test_zero_says_not_a_particle_and_backspace_takes_it_back(panels, show):
     gestures, session = show(panels, "Label").gestures, panels.session
     session.select(int(session.particles.id[0]))
     gestures.digit("0")
@@ -116,7 +100,7 @@ def test_zero_says_not_a_particle_and_backspace_takes_it_back(panels):
 # --- label ---
 
 
-def test_the_status_line_leads_through_labelling(panels, blobs):
+def test_the_status_line_leads_through_labelling(panels, blobs, show):
     label, session, truth = show(panels, "Label"), panels.session, blobs[1]
     assert label.advice() == "Click a ball in the volume and press 1."
     label_two_each(panels, truth)
@@ -127,7 +111,7 @@ def test_the_status_line_leads_through_labelling(panels, blobs):
     assert label.advice().startswith("Predictions are live. Next: Review")
 
 
-def test_a_class_that_is_named_twice_is_said(panels, qtbot):
+def test_a_class_that_is_named_twice_is_said(panels, qtbot, show):
     label = show(panels, "Label")
     label._name.setText("ball")
     qtbot.keyClick(label._name, Qt.Key.Key_Return)
@@ -135,7 +119,7 @@ def test_a_class_that_is_named_twice_is_said(panels, qtbot):
     assert [known.name for known in panels.session.classes].count("ball") == 1
 
 
-def test_renaming_in_the_table_renames_the_labels(panels, blobs):
+def test_renaming_in_the_table_renames_the_labels(panels, blobs, show):
     label = show(panels, "Label")
     label_two_each(panels, blobs[1])
     item = label._table.topLevelItem(0)
@@ -168,7 +152,7 @@ def checkpoints(session, pattern):
     return sorted((session.project.folder / "checkpoints").glob(pattern))
 
 
-def prepare_cryoshift(panels):
+def prepare_cryoshift(panels, show):
     """Choose the card by a click, two structures and very short settings."""
     train = show(panels, "Train")
     QTest.mouseClick(train._cards["cryoshift"], Qt.MouseButton.LeftButton)
@@ -179,7 +163,7 @@ def prepare_cryoshift(panels):
     return train
 
 
-def test_training_stops_within_a_step_and_leaves_the_model_as_it_was(panels, qtbot, idle):
+def test_training_stops_within_a_step_and_leaves_the_model_as_it_was(panels, qtbot, idle, show):
     train, session = show(panels, "Train"), panels.session
     train.start()
     job = session.work.job
@@ -191,9 +175,11 @@ def test_training_stops_within_a_step_and_leaves_the_model_as_it_was(panels, qtb
     assert not checkpoints(session, "*.safetensors")
 
 
-def test_cryo_shift_learns_from_structures_and_picks_and_predictions_follow(panels, blobs, idle):
+def test_cryo_shift_learns_from_structures_and_picks_and_predictions_follow(
+    panels, blobs, idle, show
+):
     label_two_each(panels, blobs[1])
-    train, session = prepare_cryoshift(panels), panels.session
+    train, session = prepare_cryoshift(panels, show), panels.session
     card = train._cards["cryoshift"]
     assert card._needs.text().splitlines() == ["✓ 2 known structures", "✓ 25 picked particles"]
     del session.embed  # the fixture has none
@@ -214,10 +200,10 @@ def test_cryo_shift_learns_from_structures_and_picks_and_predictions_follow(pane
 
 
 def test_after_cryo_shift_all_is_predicted_without_a_label_and_can_be_looked_at(
-    panels, qtbot, idle
+    panels, qtbot, idle, show
 ):
     pytest.importorskip("openTSNE")
-    train, session = prepare_cryoshift(panels), panels.session
+    train, session = prepare_cryoshift(panels, show), panels.session
     del session.embed
     train.start()
     idle(session, seconds=60)
@@ -272,7 +258,9 @@ def test_after_cryo_shift_all_is_predicted_without_a_label_and_can_be_looked_at(
     idle(session)
 
 
-def test_a_method_with_a_few_labels_learns_them_as_the_structures_of_that_name(panels, qtbot, idle):
+def test_a_method_with_a_few_labels_learns_them_as_the_structures_of_that_name(
+    panels, qtbot, idle, show
+):
     session, train = panels.session, show(panels, "Train")
     session.add_class("ferritin")
     ids = session.particles.id.tolist()
@@ -301,8 +289,10 @@ def test_a_method_with_a_few_labels_learns_them_as_the_structures_of_that_name(p
     assert train._error.text() == ""
 
 
-def test_a_loss_that_diverges_is_said_and_the_last_good_models_stay(panels, idle, monkeypatch):
-    train, session = prepare_cryoshift(panels), panels.session
+def test_a_loss_that_diverges_is_said_and_the_last_good_models_stay(
+    panels, idle, monkeypatch, show
+):
+    train, session = prepare_cryoshift(panels, show), panels.session
     used, usual, steps = session.checkpoint, cryoshift.adaptation_losses, itertools.count(1)
 
     def diverging(*things, **more):
@@ -328,10 +318,10 @@ def test_a_loss_that_diverges_is_said_and_the_last_good_models_stay(panels, idle
 
 
 def test_a_training_that_was_stopped_goes_on_with_the_same_settings(
-    panels, blobs, idle, monkeypatch
+    panels, blobs, idle, monkeypatch, show
 ):
     session, made = panels.session, []
-    train = prepare_cryoshift(panels)
+    train = prepare_cryoshift(panels, show)
     monkeypatch.setattr(session, "use", made.append)
 
     def run(stop):
@@ -368,8 +358,8 @@ def test_a_training_that_was_stopped_goes_on_with_the_same_settings(
     assert all((whole[name] == resumed[name]).all() for name in whole)
 
 
-def test_of_stopped_trainings_one_is_kept(panels, idle):
-    session, train = panels.session, prepare_cryoshift(panels)
+def test_of_stopped_trainings_one_is_kept(panels, idle, show):
+    session, train = panels.session, prepare_cryoshift(panels, show)
     folder = session.project.folder / "checkpoints"
     folder.mkdir()
     (folder / "of_other_settings.run").touch()
@@ -378,7 +368,7 @@ def test_of_stopped_trainings_one_is_kept(panels, idle):
     assert not checkpoints(session, "*.run")
 
 
-def test_nothing_ticked_is_said(panels):
+def test_nothing_ticked_is_said(panels, show):
     train = show(panels, "Train")
     train._sources.tick(())
     train.start()
@@ -413,7 +403,7 @@ def test_figures_of_an_epoch_are_not_averaged(qtbot):
     assert curves._lines["criterion"].getData()[1].tolist() == [60, 120, 180]
 
 
-def test_a_second_job_of_a_person_is_refused_in_words(panels, idle):
+def test_a_second_job_of_a_person_is_refused_in_words(panels, idle, show):
     train = show(panels, "Train")
     train.start()
     train.start()
@@ -422,7 +412,7 @@ def test_a_second_job_of_a_person_is_refused_in_words(panels, idle):
     idle(panels.session)
 
 
-def test_a_checkpoint_of_another_version_is_listed_with_the_reason(panels):
+def test_a_checkpoint_of_another_version_is_listed_with_the_reason(panels, show):
     session = panels.session
     folder = session.project.folder / "checkpoints"
     folder.mkdir()
@@ -437,7 +427,7 @@ def test_a_checkpoint_of_another_version_is_listed_with_the_reason(panels):
 # --- review ---
 
 
-def test_review_shows_the_least_certain_and_accepts_a_range(panels, blobs):
+def test_review_shows_the_least_certain_and_accepts_a_range(panels, blobs, show):
     label_two_each(panels, blobs[1])
     review = show(panels, "Review")
     table = panels.session.particles
@@ -448,7 +438,7 @@ def test_review_shows_the_least_certain_and_accepts_a_range(panels, blobs):
     assert panels.tabText(panels.currentIndex()) == "Review ✓"
 
 
-def test_disagreements_are_labels_that_the_others_contradict(panels, blobs, qtbot):
+def test_disagreements_are_labels_that_the_others_contradict(panels, blobs, qtbot, show):
     label_two_each(panels, blobs[1])
     session = panels.session
     row = int(np.flatnonzero(session.particles.label == "")[0])
@@ -474,7 +464,7 @@ def test_the_estimate_is_that_of_the_left_out_labels():
 # --- what is easily overlooked ---
 
 
-def test_a_question_mark_shows_the_keys(panels, qtbot):
+def test_a_question_mark_shows_the_keys(panels, qtbot, show):
     label = show(panels, "Label")
     window = panels.window()
     with qtbot.waitActive(window):

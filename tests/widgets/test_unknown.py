@@ -8,7 +8,6 @@ from qtpy.QtTest import QTest
 from napari_cryoshift.core.open_set import is_unknown
 from napari_cryoshift.core.progress import finish
 from napari_cryoshift.core.types import OTHER, Particles
-from napari_cryoshift.widgets.annotate import AnnotatePanels
 from napari_cryoshift.widgets.answers import Answers
 from napari_cryoshift.widgets.predictions import Embeddings, Judged
 from napari_cryoshift.widgets.review import estimate
@@ -100,18 +99,9 @@ def test_a_model_that_is_too_sure_is_calibrated_by_labels_that_it_has_not_seen()
 
 
 @pytest.fixture
-def panels(make_napari_viewer, blobs):
+def panels(tabs_on_blobs, blobs):
     """All panels on the blobs; two kinds are labelled, the rings are not."""
-    viewer = make_napari_viewer(show=True)
-    made = AnnotatePanels(viewer)
-    viewer.window.add_dock_widget(made, name="Annotate", area="right")
-    session = made.session
-    tomogram, truth = blobs
-    session.embed = lambda: None
-    session.open_tomogram(tomogram)
-    session.set_picks(truth.replace(score=np.ones(len(truth))))
-    session.set_threshold(0)
-    session.set_diameter(160)
+    session, truth = tabs_on_blobs.session, blobs[1]
     for kind in ("ball", "rod"):
         session.add_class(kind)
     vectors = {"ball": (2.0, 0.0), "rod": (-2.0, 0.0), "ring": (0.3, 1.5)}
@@ -121,18 +111,12 @@ def panels(make_napari_viewer, blobs):
     for kind in ("ball", "rod"):
         chosen = np.flatnonzero(truth.label == kind)[:5]
         session.label(session.particles.id[chosen].tolist(), kind)
-    return made
+    return tabs_on_blobs
 
 
-def review_of(panels):
-    titles = [panels.widget(index).title for index in range(panels.count())]
-    panels.setCurrentIndex(titles.index("Review"))
-    return panels.currentWidget()
-
-
-def test_a_person_moves_the_threshold_and_meets_the_unknown_first(panels, blobs, qtbot):
+def test_a_person_moves_the_threshold_and_meets_the_unknown_first(panels, blobs, qtbot, show):
     session, truth = panels.session, blobs[1]
-    review = review_of(panels)
+    review = show(panels, "Review")
     qtbot.waitUntil(lambda: "should be right" in review._sure_enough._effect.text())
     assert not is_unknown(session.particles).any()
     free = session.particles.label == ""
@@ -173,11 +157,9 @@ def test_the_project_remembers_the_threshold(panels, blobs):
     assert session.sure_enough == 0.7
 
 
-def test_what_is_unknown_is_clustered_alone(panels, qtbot, idle):
+def test_what_is_unknown_is_clustered_alone(panels, qtbot, idle, show):
     session = panels.session
-    titles = [panels.widget(index).title for index in range(panels.count())]
-    panels.setCurrentIndex(titles.index("Clusters"))
-    clusters = panels.currentWidget()
+    clusters = show(panels, "Clusters")
     place = QPoint(10, clusters._unknown.height() // 2)
     QTest.mouseClick(clusters._unknown, Qt.MouseButton.LeftButton, pos=place)
     assert clusters._unknown.isChecked()

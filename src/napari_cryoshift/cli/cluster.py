@@ -15,7 +15,13 @@ from tyro.conf import Positional, arg
 
 from napari_cryoshift.core.averaging import save_average
 from napari_cryoshift.core.formats import write_particles
-from napari_cryoshift.core.grouping import WAYS, Found, average_group, find_groups
+from napari_cryoshift.core.grouping import (
+    WAYS,
+    Found,
+    average_group,
+    find_compared_groups,
+    find_groups,
+)
 from napari_cryoshift.core.label_volume import Balls, write_label_volume
 from napari_cryoshift.core.methods.autoencoder import AutoencoderParams
 from napari_cryoshift.core.methods.disca_params import DiscaParams
@@ -56,7 +62,11 @@ class Cluster(TomogramCommand):
     averages: Path | None = None
     """Folder for the average of each group, with its Fourier shell correlation."""
     diameter: float = 250.0
-    """Of a particle, Å, for these two."""
+    """Of a particle, Å, for label volume and averages."""
+    compare: bool = False
+    """Also look for groups in how well particles fit the known structures of the library, with the
+    method quick: tells more kinds apart where particles are very noisy, and fewer where they are
+    clear."""
     params: DiscaParams | AutoencoderParams
 
     @classmethod
@@ -92,7 +102,8 @@ class Cluster(TomogramCommand):
         folder = self.averages and output_folder(self.averages)
         tomogram = self.open()
         particles = read_inside(self.picks, tomogram)
-        found = self.finish(find_groups(tomogram, particles, self.params))
+        find = find_compared_groups if self.compare else find_groups
+        found = self.finish(find(tomogram, particles, self.params))
         names = tuple(f"cluster {i + 1}" for i in range(found.probabilities.shape[1]))
         grouped = particles.replace(
             predicted=np.array(names, dtype=object)[found.labels],

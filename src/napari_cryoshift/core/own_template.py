@@ -16,7 +16,20 @@ import torch
 from pydantic import Field
 
 from .averaging import Average, AveragingParams, average
-from .matching import PER_DETAIL, Fit, MatchParams, OpticsParams, align, box_for, matched_filter
+from .matching import (
+    PER_DETAIL,
+    AngularStep,
+    Diameter,
+    Envelope,
+    Fit,
+    LargestShift,
+    MatchParams,
+    OpticsParams,
+    Resolution,
+    align,
+    box_for,
+    matched_filter,
+)
 from .progress import Job
 from .structures import Structure
 from .types import Particles, Tomogram
@@ -32,31 +45,11 @@ class OwnTemplateParams(OpticsParams):
     The optics are those that the structure is seen through with which it begins.
     """
 
-    resolution: float = Field(
-        60.0, gt=0, le=500, title="Resolution", description="Finest detail that is compared, Å."
-    )
-    envelope: float = Field(
-        80.0,
-        ge=0,
-        le=500,
-        title="Envelope",
-        description="Å at which the contrast transfer has fallen to 1/e; 0 for none.",
-    )
-    diameter: float = Field(250.0, gt=0, le=10_000, title="Particle diameter", description="Å.")
-    rotation_step: float = Field(
-        20.0,
-        ge=8,
-        le=90,
-        title="Angular step",
-        description="Between the orientations tried, degrees.",
-    )
-    shift: float = Field(
-        60.0,
-        ge=0,
-        le=200,
-        title="Largest shift",
-        description="How far from its centre a particle may lie, Å.",
-    )
+    resolution: Resolution = 60.0
+    envelope: Envelope = 80.0
+    diameter: Diameter = 250.0
+    rotation_step: AngularStep = 20.0
+    shift: LargestShift = 60.0
     rounds: int = Field(
         2,
         ge=1,

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from .matching import PER_DETAIL, Band, BandParams, box_for, moved, shift_grid
+from .matching import PER_DETAIL, Band, BandParams, Diameter, box_for, moved, shift_grid
 from .progress import Job, Progress
 from .types import Particles, Subtomograms, Tomogram
 from .volumes import crop
@@ -35,7 +35,7 @@ _BATCH = 64
 class RecentreParams(BandParams):
     """How picks are moved to the centre of their particles."""
 
-    diameter: float = Field(250.0, gt=0, le=10_000, title="Particle diameter", description="Å.")
+    diameter: Diameter = 250.0
     largest: float = Field(
         60.0, gt=0, le=1000, title="Largest shift", description="No pick is moved farther, Å."
     )

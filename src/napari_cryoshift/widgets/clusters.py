@@ -12,7 +12,7 @@ from qtpy.QtGui import QHideEvent, QPixmap, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QWidget
 from superqt import QElidingLabel
 
-from napari_cryoshift.core.grouping import MOST, WAYS, Found, find_groups
+from napari_cryoshift.core.grouping import MOST, WAYS, Found, find_compared_groups, find_groups
 from napari_cryoshift.core.open_set import is_unknown
 from napari_cryoshift.core.segmentation import segment
 from napari_cryoshift.core.types import OTHER, Particles, Tomogram
@@ -68,9 +68,8 @@ class ClustersPanel(Panel):
         self._make_search()
         self._make_list()
         self._make_steps()
-        self._paint = QCheckBox("Paint the regions of the particles")
+        self._paint = _tick("Paint the regions of the particles")
         self._paint.setChecked(True)
-        self._paint.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._paint.toggled.connect(self.volume.paint)
         self.body.addWidget(self._paint)
         self._views = ClusterViews(self.session)
@@ -121,9 +120,14 @@ class ClustersPanel(Panel):
             _, folded = _WAYS[name]
             self._forms[name] = Form(type(params), ("clusters",), folded=folded, defaults=params)
             self.body.addWidget(self._forms[name])
-        self._unknown = QCheckBox("Only what is unknown")
-        self._unknown.setToolTip("What no prediction is sure enough of may be kinds of its own.")
-        self._unknown.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._compare = _tick(
+            "Also compare with known structures",
+            "Tells more kinds apart where particles are very noisy, fewer where they are clear.",
+        )
+        self._unknown = _tick(
+            "Only what is unknown", "What no prediction is sure enough of may be kinds of its own."
+        )
+        self.body.addWidget(self._compare)
         self.body.addWidget(self._unknown)
         self._show_way()
 
@@ -132,12 +136,13 @@ class ClustersPanel(Panel):
         self._what.setText(_WAYS[way][0])
         for name, form in self._forms.items():
             form.setVisible(name == way)
+        self._compare.setVisible(way == "quick")
 
     def find(self) -> None:
         """Find clusters among the particles on show, in the background."""
         with self.attempt():
-            tomogram = self.session.tomogram
-            if tomogram is None:
+            tomogram, project = self.session.tomogram, self.session.project
+            if tomogram is None or project is None:
                 raise ValueError("no tomogram is open; open one, or try the sample")
             rows = self.session.shown
             if not rows.any():
@@ -149,7 +154,12 @@ class ClustersPanel(Panel):
                         "0 particles on show are unknown; set a threshold under Review first"
                     )
             particles = self.session.particles.take(rows)
-            job = find_groups(tomogram, particles, self._forms[self._way.value()].params())
+            params = self._forms[self._way.value()].params()
+            if self._compare.isVisible() and self._compare.isChecked():
+                cache = project.folder / "embeddings"
+                job = find_compared_groups(tomogram, particles, params, cache)
+            else:
+                job = find_groups(tomogram, particles, params)
             self.session.work.run(job, "Finding clusters", done=partial(self._keep, particles))
 
     def _keep(self, particles: Particles, found: Found) -> None:
@@ -253,7 +263,12 @@ class ClustersPanel(Panel):
             ("Make it a class", self.make_class, "Its members become labels, by its name"),
             ("Not particles", self.make_other, "Its members are labelled as no particle"),
             ("Average", self.average, f"Turn {MOST} members onto each other and save the mean"),
-            ("Segment", self.segment, "Learn from the members which voxels are particle: minutes"),
+            (
+                "Segment",
+                self.segment,
+                "Learn from the members which voxels are particle: minutes; works for large "
+                "particles, best with 50 members or more",
+            ),
         )
         for index, (text, action, tip) in enumerate(steps):
             grid.addWidget(button(text, action, tip), index // 3, index % 3)
@@ -346,3 +361,11 @@ class ClustersPanel(Panel):
         self._undo.setEnabled(undo is not None)
         self._redo.setEnabled(redo is not None)
         self._undo_title.setText(f"undo: {undo}" if undo else "nothing to undo")
+
+
+def _tick(text: str, tip: str = "") -> QCheckBox:
+    """A box to tick that leaves the keys to the viewer."""
+    box = QCheckBox(text)
+    box.setToolTip(tip)
+    box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return box

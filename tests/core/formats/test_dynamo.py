@@ -80,19 +80,7 @@ def test_columns_as_dynamotable_reads_them(tmp_path):
     assert any("put the path of its volume" in sentence for sentence in said)
 
 
-def relion_matrix(rot, tilt, psi):
-    """Written down from anglesToMatrix3 of RELION's Euler_angles_relion.h."""
-    (sp, st_, sc), (cp, ct, cc) = (f(np.radians([rot, tilt, psi])) for f in (np.sin, np.cos))
-    return np.array(
-        [
-            [cc * ct * cp - sc * sp, cc * ct * sp + sc * cp, -cc * st_],
-            [-sc * ct * cp - cc * sp, -sc * ct * sp + cc * cp, sc * st_],
-            [st_ * cp, st_ * sp, ct],
-        ]
-    )
-
-
-def test_angles_mean_what_dynamo_means_by_them(tmp_path):
+def test_angles_mean_what_dynamo_means_by_them(tmp_path, relion_matrix):
     before = particles_at(
         np.ones((5, 3)), orientations=Rotation.random(5, random_state=0).as_matrix()
     )

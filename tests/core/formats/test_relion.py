@@ -249,19 +249,7 @@ def test_relion5_without_tomograms_star_says_what_is_left_to_do(tmp_path):
     assert entries == {"rlnTomoParticlesFile": str((tmp_path / "a.star").resolve())}
 
 
-def relion_matrix(rot, tilt, psi):
-    """Written down from anglesToMatrix3 of RELION's Euler_angles_relion.h."""
-    (sp, st_, sc), (cp, ct, cc) = (f(np.radians([rot, tilt, psi])) for f in (np.sin, np.cos))
-    return np.array(
-        [
-            [cc * ct * cp - sc * sp, cc * ct * sp + sc * cp, -cc * st_],
-            [-sc * ct * cp - cc * sp, -sc * ct * sp + cc * cp, sc * st_],
-            [st_ * cp, st_ * sp, ct],
-        ]
-    )
-
-
-def test_angles_mean_what_relion_means_by_them(tmp_path):
+def test_angles_mean_what_relion_means_by_them(tmp_path, relion_matrix):
     rotations = Rotation.random(5, random_state=0).as_matrix()
     before = particles_at(np.ones((5, 3)), orientations=rotations)
     write_particles(tmp_path / "a.star", before, "relion5", context=context())
@@ -316,7 +304,7 @@ _rlnTomoTiltSeriesPixelSize #2
 """
 
 
-def test_warp_list(tmp_path):
+def test_warp_list(tmp_path, relion_matrix):
     path = star(
         tmp_path,
         [*CORNER, "rlnMicrographName", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"],
@@ -364,7 +352,7 @@ def test_unlisted_optics_group_is_refused(tmp_path):
         read_particles(path, context=ListContext(voxel_size=20.0))
 
 
-def test_refined_relion5_list(tmp_path):
+def test_refined_relion5_list(tmp_path, relion_matrix):
     known = tomograms_star(tmp_path, ("TS_01", 2.0, 400, 300, 200))
     box = (30.0, 40.0, 50.0)
     turn = (-10.0, 95.0, 20.0)

@@ -23,6 +23,7 @@ from napari_cryoshift.core.structures import Structure
 from napari_cryoshift.core.types import Subtomograms
 
 from .bank import Bank, make_bank
+from .fields import AngularStep, LargestShift
 from .grids import rotation_grid, shift_grid
 from .optics import OpticsParams
 from .templates import Band, computing_device
@@ -42,20 +43,11 @@ Floats = npt.NDArray[np.float32]
 class MatchParams(OpticsParams):
     """How volumes are compared with structures."""
 
-    rotation_step: float = Field(
+    rotation_step: AngularStep = Field(
         30.0,
-        ge=8,
-        le=90,
-        title="Angular step",
         description="Between the orientations tried, degrees: 30 is 550 of them, 15 is 4400.",
     )
-    shift: float = Field(
-        18.0,
-        ge=0,
-        le=200,
-        title="Largest shift",
-        description="How far from the centre of its volume a particle may lie, Å.",
-    )
+    shift: LargestShift = 18.0
     shift_step: float = Field(
         12.0, gt=0, le=100, title="Step of the shifts", description="Between those tried, Å."
     )

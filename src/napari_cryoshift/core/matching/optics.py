@@ -11,13 +11,13 @@ from torch import Tensor
 from napari_cryoshift.core.params import Params
 from napari_cryoshift.core.simulate import imaging
 
+from .fields import Envelope, Resolution
+
 
 class BandParams(Params):
     """Which frequencies of a tomogram are compared."""
 
-    resolution: float = Field(
-        40.0, gt=0, le=500, title="Resolution", description="Finest detail that is compared, Å."
-    )
+    resolution: Resolution = 40.0
     missing_wedge: float = Field(
         30.0,
         ge=0,
@@ -57,13 +57,7 @@ class OpticsParams(BandParams):
     amplitude_contrast: float = Field(
         0.07, ge=0, lt=1, title="Amplitude contrast", description="Fraction."
     )
-    envelope: float = Field(
-        60.0,
-        ge=0,
-        le=500,
-        title="Envelope",
-        description="Å at which the contrast transfer has fallen to 1/e; 0 for none.",
-    )
+    envelope: Envelope = 60.0
 
     def transfer(self, k: Tensor, defocus: Tensor | float | None = None) -> Tensor:
         """CTF with its envelope.

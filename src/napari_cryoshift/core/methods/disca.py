@@ -6,7 +6,6 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -17,12 +16,10 @@ from napari_cryoshift.core.clustering import (
     Floats,
     Mixture,
     distortion_index,
-    fit_mixture,
     linear_discriminants,
     matching,
     posterior,
     principal_axes,
-    simplest,
     smoothed,
     surprise,
 )
@@ -37,7 +34,7 @@ from napari_cryoshift.core.volumes import half_turned, rotated_at_random
 
 from .base import Method
 from .disca_params import DiscaParams
-from .disca_rounds import Draw, Grouping, draws
+from .disca_rounds import Draw, Grouping, best_mixture, draws
 
 _SETTLED = 0.999
 _READ = 64
@@ -108,11 +105,7 @@ class Disca(Method):
             or of another network.
         """
         p, target = self.params, data.need("target")
-        if len(target) <= max(p.clusters):
-            raise ValueError(
-                f"{len(target)} particles are too few for {max(p.clusters)} groups; "
-                "pick more or ask for fewer groups"
-            )
+        p.need_enough(len(target))
         self._go_on_from(data.start)
         bookmark = bookmark or Bookmark()
         trained, grouping = copy.deepcopy(self), Grouping(untrained=p.network != "embedding")
@@ -198,24 +191,7 @@ class Disca(Method):
         features = yield from _features(trained, target)
         mean, axes = principal_axes(features, len(self.axes))
         points = (features - mean) @ axes.T
-        fit = partial(
-            fit_mixture,
-            points,
-            seed=p.seed + grouping.rounds,
-            regularisation=p.regularisation,
-            covariance=p.covariance,
-        )
-        fits = []
-        # Begun with an embedding, the first round is as good a guess as fresh starts ever make.
-        candidates = (grouping.count,) if grouping.refines else p.clusters
-        for tried, groups in enumerate(candidates):
-            yield Progress("trying numbers of groups", tried, len(candidates))
-            if groups == grouping.count:
-                fits.append(fit(groups, previous=grouping.labels))
-            if not grouping.refines:
-                fits.append(fit(groups, restarts=p.restarts))
-        alone = fit(1, restarts=1).bic if p.tolerance and len(fits) > 1 else 0.0
-        best = simplest(fits, alone, p.tolerance)
+        best = yield from best_mixture(points, p, grouping)
         unchanged = 0.0
         if best.count == grouping.count:
             best = best.renumbered(matching(best.labels, grouping.labels))

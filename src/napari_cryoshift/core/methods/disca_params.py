@@ -111,6 +111,14 @@ class DiscaParams(MethodParams):
             raise ValueError(f"{min(clusters)} groups are none; give numbers of at least 2")
         return clusters
 
+    def need_enough(self, particles: int) -> None:
+        """Raise ValueError if there are not more particles than groups."""
+        if particles <= max(self.clusters):
+            raise ValueError(
+                f"{particles} particles are too few for {max(self.clusters)} groups; "
+                "pick more or ask for fewer groups"
+            )
+
 
 PAPER = DiscaParams(network="yopo", loss="hinge", learning_rate=1e-5, components=16, restarts=5)
 """Zeng et al. 2023 by its published code: ten convolutions, hinge, Nadam at 1e-5, 20 rounds."""

@@ -1,15 +1,19 @@
-"""What DISCA draws in a step of learning, and what it knows from round to round."""
+"""What DISCA draws in a step of learning, what it knows from round to round, and how it groups."""
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_cryoshift.core.clustering import Floats, Labels
+from napari_cryoshift.core.clustering import Floats, Labels, Mixture, fit_mixture, simplest
+from napari_cryoshift.core.progress import Job, Progress
 from napari_cryoshift.core.training import shuffled
+
+from .disca_params import DiscaParams
 
 
 class Draw(NamedTuple):
@@ -97,3 +101,35 @@ class Grouping:
         self.rounds, self.count, self.lowest, self.settled = (
             state_dict[name] for name in ("rounds", "count", "lowest", "settled")
         )
+
+
+def best_mixture(points: Floats, params: DiscaParams, last: Grouping) -> Job[Mixture]:
+    """Fit mixtures of each number of groups, and choose one.
+
+    Parameters
+    ----------
+    points
+        (n, c) principal components of the features.
+    params
+        Which numbers are tried, how often, and how one is chosen.
+    last
+        The groups of the last round, from which one mixture of as many begins.
+    """
+    fit = partial(
+        fit_mixture,
+        points,
+        seed=params.seed + last.rounds,
+        regularisation=params.regularisation,
+        covariance=params.covariance,
+    )
+    fits = []
+    # Begun with an embedding, the first round is as good a guess as fresh starts ever make.
+    candidates = (last.count,) if last.refines else params.clusters
+    for tried, groups in enumerate(candidates):
+        yield Progress("trying numbers of groups", tried, len(candidates))
+        if groups == last.count:
+            fits.append(fit(groups, previous=last.labels))
+        if not last.refines:
+            fits.append(fit(groups, restarts=params.restarts))
+    alone = fit(1, restarts=1).bic if params.tolerance and len(fits) > 1 else 0.0
+    return simplest(fits, alone, params.tolerance)

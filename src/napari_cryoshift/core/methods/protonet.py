@@ -1,7 +1,7 @@
 """Prototypical networks for subtomograms."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,36 +13,17 @@ from napari_cryoshift.core.augment import half_turns
 from napari_cryoshift.core.distillation import Teacher, teachable
 from napari_cryoshift.core.fewshot import FewShotHead, FewShotParams, fit_head
 from napari_cryoshift.core.losses import prototypical_loss
-from napari_cryoshift.core.networks.protonet3d import few_shot_encoder
-from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.resume import Bookmark
-from napari_cryoshift.core.training import episodes, optimise, seeded
-from napari_cryoshift.core.types import OTHER, Subtomograms, TrainingData
+from napari_cryoshift.core.training import optimise, seeded
+from napari_cryoshift.core.types import Subtomograms, TrainingData
 
-from .base import Method, MethodParams
+from .prototype_method import PrototypeMethod, PrototypeParams, labels_of
 
 
-class ProtoNetParams(MethodParams):
+class ProtoNetParams(PrototypeParams):
     """Parameters of `ProtoNet`."""
 
-    network: Literal["strided", "protonet3d"] = Field(
-        "strided",
-        title="Network",
-        description="protonet3d is that of the paper; strided is some 30 times faster on a CPU.",
-    )
-    width: int = Field(
-        128, ge=2, le=4096, title="Embedding", description="Features of the strided network."
-    )
-    ways: int = Field(5, ge=2, title="Ways", description="Classes a training task.")
-    shots: int = Field(5, ge=1, title="Shots", description="Labelled volumes a class and task.")
-    queries: int = Field(15, ge=1, title="Queries", description="Volumes to classify, a class.")
-    tasks: int = Field(
-        2500, ge=1, title="Training tasks", description="Few-shot tasks to learn from."
-    )
-    learning_rate: float = Field(
-        1e-3, gt=0, le=1, title="Learning rate", description="Of AdamW, falling to 0."
-    )
-    weight_decay: float = Field(0.0, ge=0, le=1, title="Weight decay", description="Of AdamW.")
     distillation: float = Field(
         2.0,
         ge=0,
@@ -58,7 +39,7 @@ class ProtoNetParams(MethodParams):
     )
 
 
-class ProtoNet(Method):
+class ProtoNet(PrototypeMethod):
     """Learn an embedding in which the nearest class mean is the right class.
 
     Snell et al. 2017, in three dimensions as in Li et al. 2020 (ProtoNet3D): the encoder is
@@ -72,29 +53,9 @@ class ProtoNet(Method):
         "Predicts from your clicks at once, without training; train for an embedding of your own, "
         "from known structures that you choose: 10 minutes or more on a processor."
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"support"})
-    params_type: ClassVar[type[MethodParams]] = ProtoNetParams
-    follows_labels: ClassVar[bool] = True
+    params_type: ClassVar[type[ProtoNetParams]] = ProtoNetParams
 
     params: ProtoNetParams
-    origin: Tensor
-    prototypes: Tensor
-    labelled: Tensor
-    scale: Tensor
-
-    def __init__(self, params: ProtoNetParams, box: int, classes: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        self.params = params
-        self.box = box
-        self.classes = classes
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(params.seed)
-            self.encoder = few_shot_encoder(params.network, box, params.width)
-        width, k = self.encoder.width, len(classes)
-        self.register_buffer("origin", torch.zeros(width))
-        self.register_buffer("prototypes", torch.zeros(k, width))
-        self.register_buffer("labelled", torch.zeros(k, dtype=torch.bool))
-        self.register_buffer("scale", torch.ones(2))
 
     def fit(self, data: TrainingData, bookmark: Bookmark | None = None) -> Job[None]:
         """Train the encoder on the source, if there is one; then take in the support.
@@ -117,27 +78,15 @@ class ProtoNet(Method):
         if data.source is not None:
             yield from self._train(data.source, bookmark)
         if data.source is None or data.support is not None:
-            yield from self._take_support(data.need("support"))
+            yield from self.take_support(data.need("support"))
 
-    def embed(self, volumes: Tensor) -> Tensor:
-        """(n, d, d, d) → (n, e)."""
-        self.eval()
-        with torch.no_grad():
-            embedding: Tensor = self.encoder(volumes.to(self.origin.device))
-        return embedding.float()
+    def make_head(self, vectors: Tensor, labels: Tensor, classes: tuple[str, ...]) -> FewShotHead:
+        """As `fit_head` does."""
+        return fit_head(vectors.cpu(), labels.cpu(), classes, self.params.head)
 
-    def predict(self, volumes: Tensor) -> Tensor:
-        """(n, d, d, d) → (n, k) probabilities; the last class is `OTHER`.
-
-        Raises
-        ------
-        ValueError
-            If no support was given yet.
-        """
-        if not self.classes:
-            raise ValueError("0 classes are known; fit with a labelled support set first")
-        head = FewShotHead(self.classes, self.origin, self.prototypes, self.labelled, self.scale)
-        return head.predict(self.embed(volumes))
+    def judge(self, head: FewShotHead, vectors: Tensor) -> Tensor:
+        """As the head does."""
+        return head.predict(vectors)
 
     def _start_from(self, weights: Mapping[str, Tensor]) -> None:
         try:
@@ -149,18 +98,9 @@ class ProtoNet(Method):
             ) from error
 
     def _train(self, source: Subtomograms, bookmark: Bookmark | None) -> Job[None]:
-        p = self.params
-        if source.labels is None:
-            raise ValueError(f"{len(source)} source volumes but no labels; give one label a volume")
-        device = self.origin.device
+        p, device = self.params, self.origin.device
         drawn = np.random.default_rng(p.seed)
-        tasks = episodes(
-            source.labels,
-            ways=p.ways,
-            shots=p.shots,
-            queries=p.queries,
-            generator=drawn,
-        )
+        tasks = self.draw_tasks(labels_of(source, "source"), drawn)
         # Each with a seed of the turns, so that a resumed run draws the same ones.
         batches = ((task, int(drawn.integers(2**63))) for task in tasks)
         bookmark = bookmark or Bookmark()
@@ -202,32 +142,3 @@ class ProtoNet(Method):
             bookmark=bookmark,
         )
         self.eval()
-
-    def _take_support(self, support: Subtomograms) -> Job[None]:
-        if support.labels is None:
-            raise ValueError(
-                f"{len(support)} support volumes but no labels; give one label a volume"
-            )
-        embedded = []
-        starts = range(0, len(support), _BATCH)
-        for done, start in enumerate(starts):
-            embedded.append(self.embed(support[start : start + _BATCH]))
-            yield Progress("embedding the labelled particles", done + 1, len(starts))
-        named = tuple(name for name in support.classes if name != OTHER)
-        classes = (*named, OTHER)
-        order = torch.tensor([classes.index(name) for name in support.classes])
-        head = fit_head(
-            torch.cat(embedded).cpu(),
-            order[torch.from_numpy(support.labels)],
-            classes,
-            self.params.head,
-        )
-        self.classes = classes
-        device = self.origin.device
-        self.origin = head.origin.to(device)
-        self.prototypes = head.prototypes.to(device)
-        self.labelled = head.labelled.to(device)
-        self.scale = head.scale.to(device)
-
-
-_BATCH = 64

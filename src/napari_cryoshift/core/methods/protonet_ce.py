@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -16,27 +15,22 @@ from torch import Tensor, nn
 from napari_cryoshift.core.fewshot import FewShotHead, FewShotParams, calibrated, fit_head
 from napari_cryoshift.core.losses import attention_loss
 from napari_cryoshift.core.networks.attention import SelfAttention
-from napari_cryoshift.core.networks.protonet3d import few_shot_encoder
-from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.progress import Job
 from napari_cryoshift.core.resume import Bookmark
-from napari_cryoshift.core.training import episodes, optimise, seeded
-from napari_cryoshift.core.types import OTHER, Subtomograms, TrainingData
+from napari_cryoshift.core.training import optimise
+from napari_cryoshift.core.types import Subtomograms, TrainingData
 
-from .base import Method, MethodParams
+from .prototype_method import PrototypeMethod, PrototypeParams, labels_of
 
-_READ = 64
 _AT_ONCE = 4096
 """Queries that are refined together."""
 
 
-class ProtoNetCEParams(MethodParams):
+class ProtoNetCEParams(PrototypeParams):
     """Parameters of `ProtoNetCE`."""
 
     network: Literal["strided", "protonet3d"] = Field(
         "strided", title="Network", description="That of the embedding it builds on."
-    )
-    width: int = Field(
-        128, ge=2, le=4096, title="Embedding", description="Features of a strided one."
     )
     stored: int = Field(
         40,
@@ -44,16 +38,6 @@ class ProtoNetCEParams(MethodParams):
         title="Volumes a class",
         description="Of the known structures, whose embeddings are learnt from.",
     )
-    ways: int = Field(5, ge=2, title="Ways", description="Classes a training task.")
-    shots: int = Field(5, ge=1, title="Shots", description="Labelled volumes a class and task.")
-    queries: int = Field(15, ge=1, title="Queries", description="Volumes to classify, a class.")
-    tasks: int = Field(
-        2500, ge=1, title="Training tasks", description="Few-shot tasks to learn from."
-    )
-    learning_rate: float = Field(
-        1e-3, gt=0, le=1, title="Learning rate", description="Of AdamW, falling to 0."
-    )
-    weight_decay: float = Field(0.0, ge=0, le=1, title="Weight decay", description="Of AdamW.")
     attention_weight: float = Field(
         2.0,
         ge=0,
@@ -102,7 +86,7 @@ class CombinedHead:
         return torch.cat(parts)
 
 
-class ProtoNetCE(Method):
+class ProtoNetCE(PrototypeMethod):
     """Prototypical networks with a combined embedding (Li et al. 2020, ProtoNet-CE).
 
     Beside the distance of a particle to the mean of each class in the embedding, which is the same
@@ -117,33 +101,23 @@ class ProtoNetCE(Method):
         "Teaches the embedding to weigh what tells your classes apart, on tasks from known "
         "structures: a few minutes on a processor."
     )
-    needs: ClassVar[frozenset[str]] = frozenset({"support"})
     params_type: ClassVar[type[ProtoNetCEParams]] = ProtoNetCEParams
-    follows_labels: ClassVar[bool] = True
     builds_on_embedding: ClassVar[bool] = True
 
     params: ProtoNetCEParams
     ready: Tensor
     spread: Tensor
-    origin: Tensor
-    prototypes: Tensor
-    labelled: Tensor
-    scale: Tensor
 
     def __init__(self, params: ProtoNetCEParams, box: int, classes: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        self.params, self.box, self.classes = params, box, classes
-        with seeded(params.seed, torch.device("cpu")):
-            self.encoder = few_shot_encoder(params.network, box, params.width)
-            self.attention = SelfAttention(self.encoder.width)
+        super().__init__(params, box, classes)
         self.log_temperature = nn.Parameter(torch.tensor(-2.0))
-        width, k = self.encoder.width, len(classes)
         self.register_buffer("ready", torch.tensor(False))
         self.register_buffer("spread", torch.ones(()))
-        self.register_buffer("origin", torch.zeros(width))
-        self.register_buffer("prototypes", torch.zeros(k, width))
-        self.register_buffer("labelled", torch.zeros(k, dtype=torch.bool))
-        self.register_buffer("scale", torch.ones(2))
+
+    def make_networks(self) -> None:
+        """Make the encoder and the attention."""
+        super().make_networks()
+        self.attention = SelfAttention(self.encoder.width)
 
     def fit(self, data: TrainingData, bookmark: Bookmark | None = None) -> Job[None]:
         """Train the attention on the source; then take in the support.
@@ -164,27 +138,15 @@ class ProtoNetCE(Method):
         if data.source is not None or not self.ready:
             yield from self._train(data.need("source"), data.start, bookmark)
         if data.source is None or data.support is not None:
-            yield from self._take_support(data.need("support"))
+            yield from self.take_support(data.need("support"))
 
-    def embed(self, volumes: Tensor) -> Tensor:
-        """(n, d, d, d) → (n, e)."""
-        self.eval()
-        with torch.no_grad():
-            embedding: Tensor = self.encoder(volumes.to(self.origin.device))
-        return embedding.float()
+    def make_head(self, vectors: Tensor, labels: Tensor, classes: tuple[str, ...]) -> FewShotHead:
+        """As `head` does."""
+        return self.head(vectors / self.spread, labels, classes, self.params.head).head
 
-    def predict(self, volumes: Tensor) -> Tensor:
-        """(n, d, d, d) → (n, k) probabilities; the last class is `OTHER`.
-
-        Raises
-        ------
-        ValueError
-            If no support was given yet.
-        """
-        if not self.classes:
-            raise ValueError("0 classes are known; fit with a labelled support set first")
-        head = FewShotHead(self.classes, self.origin, self.prototypes, self.labelled, self.scale)
-        return CombinedHead(head, self.attention).predict(self.embed(volumes) / self.spread)
+    def judge(self, head: FewShotHead, vectors: Tensor) -> Tensor:
+        """By combined distances."""
+        return CombinedHead(head, self.attention).predict(vectors / self.spread)
 
     def head(
         self,
@@ -234,12 +196,11 @@ class ProtoNetCE(Method):
         self, source: Subtomograms, start: Mapping[str, Tensor] | None, bookmark: Bookmark | None
     ) -> Job[None]:
         p, device = self.params, self.origin.device
-        if source.labels is None:
-            raise ValueError(f"{len(source)} source volumes but no labels; give one label a volume")
+        known = labels_of(source, "source")
         self._build_on(start)
         generator = np.random.default_rng(p.seed)
-        rows = np.sort(_some_of_each(source.labels, p.stored, generator))
-        vectors = yield from self._embedded(source.take(rows), "looking at known structures")
+        rows = np.sort(_some_of_each(known, p.stored, generator))
+        vectors = yield from self.embed_all(source.take(rows), "looking at known structures")
         vectors -= vectors.mean(0)
         self.spread.copy_(vectors.square().sum(1).mean().sqrt())
         vectors = vectors / self.spread
@@ -261,13 +222,7 @@ class ProtoNetCE(Method):
 
         yield from optimise(
             [*self.attention.parameters(), self.log_temperature],
-            episodes(
-                source.labels[rows],
-                ways=p.ways,
-                shots=p.shots,
-                queries=p.queries,
-                generator=generator,
-            ),
+            self.draw_tasks(known[rows], generator),
             loss,
             phase="learning what tells classes apart",
             steps=p.tasks,
@@ -287,27 +242,6 @@ class ProtoNetCE(Method):
                 f"the embedding is of another network than {self.params.network!r} with "
                 f"{self.encoder.width} features for boxes of {self.box} voxels; say which"
             ) from error
-
-    def _embedded(self, volumes: Subtomograms, phase: str) -> Job[Tensor]:
-        parts = []
-        batches = np.array_split(np.arange(len(volumes)), math.ceil(len(volumes) / _READ))
-        for done, rows in enumerate(batches):
-            parts.append(self.embed(volumes[rows]))
-            yield Progress(phase, done + 1, len(batches))
-        return torch.cat(parts)
-
-    def _take_support(self, support: Subtomograms) -> Job[None]:
-        if support.labels is None:
-            raise ValueError(
-                f"{len(support)} support volumes but no labels; give one label a volume"
-            )
-        vectors = yield from self._embedded(support, "embedding the labelled particles")
-        classes = (*(name for name in support.classes if name != OTHER), OTHER)
-        order = torch.tensor([classes.index(name) for name in support.classes])
-        labels = order[torch.from_numpy(support.labels)].to(vectors.device)
-        head = self.head(vectors / self.spread, labels, classes, self.params.head).head
-        self.classes, self.origin, self.prototypes = classes, head.origin, head.prototypes
-        self.labelled, self.scale = head.labelled, head.scale
 
 
 def combined_distances(

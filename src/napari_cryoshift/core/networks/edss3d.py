@@ -34,6 +34,10 @@ class EDSS3D(nn.Module):
             *rectified(filters, filters),
             Conv3d(filters, classes, 1),
         )
+        # Begun as torch does, hardly anything comes through so many layers, and nothing is learnt.
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv3d):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
 
     def forward(self, volumes: Tensor) -> Tensor:
         """(b, d, d, d) → (b, classes, d, d, d) logits; d is a multiple of 4."""

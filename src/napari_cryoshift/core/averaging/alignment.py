@@ -1,41 +1,21 @@
-"""Subtomogram averaging, quick: particles of one kind are turned onto their mean.
-
-Each particle is compared with the mean of its half set in all orientations, turned onto it, and
-summed in Fourier space, where each frequency is divided by how many particles have seen it; a few
-rounds with finer and finer steps. Half sets are aligned apart from the start, so that what they
-have in common was not put there (Scheres & Chen, "Prevention of overfitting in cryo-EM structure
-determination", Nat. Methods 9, 853 (2012)).
-"""
+"""Particles turned onto their own mean, in rounds, and summed in Fourier space."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from .files import write_text
-from .matching import (
-    PER_DETAIL,
-    Band,
-    BandParams,
-    Fit,
-    MatchParams,
-    OpticsParams,
-    Template,
-    align,
-    box_for,
-    computing_device,
-)
-from .progress import Job, Progress
-from .structures import Structure
-from .tomograms import save_volume
-from .types import Particles, Subtomograms, Tomogram
-from .volumes import crop
+from napari_cryoshift.core.matching import Band, BandParams, Fit, MatchParams, Template, align
+from napari_cryoshift.core.progress import Job, Progress
+from napari_cryoshift.core.structures import Structure
+from napari_cryoshift.core.types import Subtomograms
+
+from .params import AveragingParams
+from .result import Average, Floats
 
 _SEEDS = 4
 """Particles that are tried as the first reference where there is no other."""
@@ -49,238 +29,28 @@ _COARSER = 1.5
 _COARSEST = 40.0
 """Degrees between the orientations of the first round."""
 
-_THRESHOLD = 0.143
-"""Of the FSC of half sets: Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003)."""
-
-_VOXELS_PER_DETAIL = 3.0
-"""Along the finest detail of the mean: enough to look at it."""
-
 _BATCH = 64
 
-Floats = npt.NDArray[np.float32]
-
-
-class AveragingParams(OpticsParams):
-    """How particles are aligned to their mean.
-
-    The optics are those that a structure is seen through which is given to begin with.
-    """
-
-    diameter: float = Field(250.0, gt=0, le=10_000, title="Particle diameter", description="Å.")
-    rotation_step: float = Field(
-        15.0,
-        ge=8,
-        le=90,
-        title="Angular step",
-        description="Between the orientations tried in the last round, degrees.",
-    )
-    shift: float = Field(
-        30.0,
-        ge=0,
-        le=200,
-        title="Largest shift",
-        description="How far from the centre of its volume a particle may lie, Å.",
-    )
-    rounds: int = Field(
-        3,
-        ge=0,
-        le=20,
-        title="Rounds",
-        description="How often all are aligned; 0 averages in the orientations given.",
-    )
-    first_resolution: float = Field(
-        60.0,
-        gt=0,
-        le=500,
-        title="First resolution",
-        description="Half sets are shown a structure, or turned onto each other, at no finer "
-        "detail, Å; they may agree up to there for that alone.",
-    )
-
 
 @dataclass(frozen=True, eq=False)
-class Average:
-    """The mean of n particles, of each half of them, and how each of them lies.
-
-    Attributes
-    ----------
-    mean
-        (d, d, d) float32 zyx, protein positive, within a ball of the diameter.
-    halves
-        (2, d, d, d) the means of the even and of the odd rows.
-    voxel_size
-        Å.
-    frequency, fsc
-        (m,) 1/Å, and the Fourier shell correlation of the halves there.
-    fit
-        Of each particle to the mean of its half; the score is NaN where nothing was aligned.
-    structure
-        The mean with each shell weighted by how much of it is no noise, to be compared with other
-        particles of the same tomogram.
-    """
-
-    mean: Floats
-    halves: Floats
-    voxel_size: float
-    frequency: npt.NDArray[np.float64]
-    fsc: npt.NDArray[np.float64]
-    fit: Fit
-    structure: Structure
-
-    @property
-    def resolution(self) -> float:
-        """Å at which the FSC first falls below 0.143; infinite if nothing is above it."""
-        below = np.flatnonzero(self.fsc < _THRESHOLD)
-        if len(below) == 0:
-            return float(1 / self.frequency[-1])
-        last = int(below[0])
-        if last == 0:
-            return float("inf")
-        share = (self.fsc[last - 1] - _THRESHOLD) / (self.fsc[last - 1] - self.fsc[last])
-        lower, upper = self.frequency[last - 1 : last + 1]
-        return float(1 / (lower + share * (upper - lower)))
-
-
-def save_average(path: Path, average: Average) -> Path:
-    """Write the mean as an MRC file, and beside it NAME.fsc.csv with the correlation of halves.
-
-    Returns
-    -------
-    Path
-        Of the second file.
-
-    Raises
-    ------
-    OSError
-        If one cannot be written.
-    """
-    curve = path.with_suffix(".fsc.csv")
-    save_volume(path, average.mean, average.voxel_size)
-    rows = zip(average.frequency, average.fsc, strict=True)
-    lines = ["frequency_per_angstrom,fsc", *(f"{k:.6f},{value:.4f}" for k, value in rows)]
-    write_text(curve, "\n".join(lines) + "\n")
-    return curve
-
-
-def average_particles(
-    tomogram: Tomogram,
-    particles: Particles,
-    params: AveragingParams = AveragingParams(),  # noqa: B008 (frozen)
-    *,
-    start: Structure | Fit | None = None,
-    device: torch.device | str | None = None,
-) -> Job[Average]:
-    """Align particles of a tomogram to their mean.
-
-    Parameters
-    ----------
-    tomogram
-        Where the particles are.
-    particles
-        Of one kind. Their orientations, if they have any, are the start where no other is given.
-    params
-        A resolution finer than 2.5 voxels of the tomogram becomes that.
-    start, device
-        As in `average`.
-
-    Raises
-    ------
-    ValueError
-        If a position lies outside the tomogram, or as `average` does.
-    """
-    resolution = max(params.resolution, PER_DETAIL * tomogram.voxel_size)
-    voxel_size = resolution / _VOXELS_PER_DETAIL
-    box = box_for(params.diameter + 2 * params.shift, voxel_size) + 2
-    volumes = crop(tomogram, particles, box=box, voxel_size=voxel_size)
-    if start is None and particles.orientations is not None:
-        start = Fit.of_rotations(particles.orientations)
-    params = params.model_copy(update={"resolution": resolution})
-    return (yield from average(volumes, params, start=start, device=device))
-
-
-def average(
-    volumes: Subtomograms,
-    params: AveragingParams = AveragingParams(),  # noqa: B008 (frozen)
-    *,
-    start: Structure | Fit | None = None,
-    device: torch.device | str | None = None,
-) -> Job[Average]:
-    """Align volumes of one kind of particle to their mean.
-
-    The first reference is the structure given, low-passed; or, for each half set by itself, its
-    mean in the orientations and places given; or, from nothing, that one of a few of its particles
-    onto which the others fit best. In the last case the halves come to lie differently, and are
-    turned onto each other in the end.
-
-    Parameters
-    ----------
-    volumes
-        n of them, which are held in memory.
-    params
-        How.
-    start
-        A structure to begin with, or how each volume lies.
-    device
-        Where it is computed; by default the accelerator that was found.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 4 volumes, they are smaller than the diameter, or not as many as
-        the orientations, or there are none of these and no rounds.
-    """
-    n, width = len(volumes), volumes.box * volumes.voxel_size
-    if n < 4:
-        raise ValueError(f"{n} particles cannot be split into half sets; give at least 4")
-    if params.diameter > width:
-        raise ValueError(
-            f"the particles are {params.diameter:.0f} Å wide but the boxes only {width:.0f} Å; "
-            "give larger boxes or a smaller diameter"
-        )
-    if isinstance(start, Fit) and len(start.rotations) != n:
-        raise ValueError(
-            f"{n} particles but {len(start.rotations)} orientations; give one a particle"
-        )
-    if params.rounds == 0 and not isinstance(start, Fit):
-        raise ValueError("0 rounds and no orientations; give orientations or at least 1 round")
-    held = []
-    for first in range(0, n, _BATCH):
-        held.append(volumes[first : min(first + _BATCH, n)])
-        yield Progress("reading the particles", first + len(held[-1]), n)
-    work = _Work.of(torch.cat(held), volumes.voxel_size, params, computing_device(device))
-
-    halves = [np.arange(0, n, 2), np.arange(1, n, 2)]
-    fits = []
-    for rows in halves:
-        own = start.take(rows) if isinstance(start, Fit) else start
-        fits.append((yield from work.refine(rows, own)))
-    sums = []
-    for rows, fit in zip(halves, fits, strict=True):
-        sums.append((yield from work.sums(rows, fit)))
-    if start is None:
-        fits[1] = yield from work.turn_onto(sums, fits[1])
-        sums[1] = yield from work.sums(halves[1], fits[1])
-    return work.result(halves, fits, sums)
-
-
-@dataclass(frozen=True, eq=False)
-class _Sums:
+class Sums:
     """Spectra (f,) of aligned particles, summed, and how many of them have seen each frequency."""
 
     values: Tensor
     count: Tensor
 
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(self.values + other.values, self.count + other.count)
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.values + other.values, self.count + other.count)
 
     @property
     def mean(self) -> Tensor:
+        """(f,) the sum over how many have seen it."""
         return self.values / self.count.clamp(min=1)
 
 
 @dataclass(frozen=True, eq=False)
-class _Work:
-    """What is aligned, and how.
+class Alignment:
+    """What is aligned, how, and every step of it.
 
     Attributes
     ----------
@@ -308,7 +78,8 @@ class _Work:
     @classmethod
     def of(
         cls, volumes: Tensor, voxel_size: float, params: AveragingParams, device: torch.device
-    ) -> _Work:
+    ) -> Alignment:
+        """Measure the noise of volumes, and centre their grey values."""
         box = volumes.shape[-1]
         measured = Band.of(box, voxel_size, params, device)
         noise = torch.cat(
@@ -396,7 +167,7 @@ class _Work:
             )
         )
 
-    def sums(self, rows: npt.NDArray[np.int64], fit: Fit) -> Job[_Sums]:
+    def sums(self, rows: npt.NDArray[np.int64], fit: Fit) -> Job[Sums]:
         """Turn some rows back by their fit, and sum them."""
         band, device = self.band, self.band.cycles.device
         k = band.cycles.flip(-1) / (band.box * self.voxel_size)
@@ -415,9 +186,9 @@ class _Work:
             count += seen
             if step % _BATCH == 0 or step + 1 == len(rows):
                 yield Progress("averaging", step + 1, len(rows))
-        return _Sums(values, count)
+        return Sums(values, count)
 
-    def reference(self, sums: _Sums) -> Structure:
+    def reference(self, sums: Sums) -> Structure:
         """Make the mean, each shell weighted by how much of it is no noise."""
         band, mean = self.band, sums.mean
         power = band.radial_mean(mean.abs()[None] ** 2)[0]
@@ -432,7 +203,7 @@ class _Work:
         inside = (volume * self.mask).cpu().numpy()
         return _structure(inside, self.voxel_size, self.params.diameter)
 
-    def turn_onto(self, sums: list[_Sums], fit: Fit) -> Job[Fit]:
+    def turn_onto(self, sums: list[Sums], fit: Fit) -> Job[Fit]:
         """Turn the second half onto the first."""
         first, second = (self.reference(half) for half in sums)
         # In all their detail, there is an orientation in which even noise agrees.
@@ -457,7 +228,7 @@ class _Work:
         )
 
     def result(
-        self, halves: list[npt.NDArray[np.int64]], fits: list[Fit], sums: list[_Sums]
+        self, halves: list[npt.NDArray[np.int64]], fits: list[Fit], sums: list[Sums]
     ) -> Average:
         """Put both halves together."""
         band = self.band
