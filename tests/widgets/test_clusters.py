@@ -110,8 +110,8 @@ def rename_row(panel, cluster, name):
 
 def find(panel, idle, groups, way="quick"):
     """Type how many there are, and press the button."""
-    panel._way.setCurrentIndex(panel._way.findText(way))
-    line = panel._forms[way].editor("clusters")
+    panel._search.way.setCurrentIndex(panel._search.way.findText(way))
+    line = panel._search.forms[way].editor("clusters")
     line.setFocus()
     line.selectAll()
     QTest.keyClicks(line, groups)
@@ -144,7 +144,7 @@ def test_from_no_label_to_an_exported_list(
 ):
     made, _ = crowded
     session = panels.session
-    clusters._forms["disca"].editor("iterations").set_value(2)
+    clusters._search.forms["disca"].editor("iterations").set_value(2)
     find(clusters, idle, "5", way="disca")
     assert len(clusters.notes.all) == 5
     assert clusters.notes.sizes() == sorted(clusters.notes.sizes(), reverse=True)
@@ -303,7 +303,7 @@ def test_chosen_clusters_are_drawn_averaged_and_segmented(panels, clusters, idle
     viewer = clusters.layers.viewer
     session.set_diameter(80.0)  # smaller boxes are quicker
     for name, value in {"filters": 2, "passes": 1}.items():
-        clusters._forms["autoencoder"].editor(name).set_value(value)
+        clusters._search.forms["autoencoder"].editor(name).set_value(value)
     find(clusters, idle, "2", way="autoencoder")
     drawn = clusters._views.drawn
     assert not drawn.isVisible()  # nothing is chosen
@@ -347,9 +347,10 @@ def test_known_structures_are_asked_by_the_quick_way_alone(panels, clusters, idl
     def box():
         return next(b for b in clusters.findChildren(QCheckBox) if "known structures" in b.text())
 
-    clusters._way.setCurrentIndex(clusters._way.findText("disca"))
+    way = clusters._search.way
+    way.setCurrentIndex(way.findText("disca"))
     assert not box().isVisible()
-    clusters._way.setCurrentIndex(clusters._way.findText("quick"))
+    way.setCurrentIndex(way.findText("quick"))
     QTest.mouseClick(box(), LEFT)
     assert box().isChecked()
     find(clusters, idle, "2")

@@ -160,9 +160,9 @@ def test_the_project_remembers_the_threshold(panels, blobs):
 def test_what_is_unknown_is_clustered_alone(panels, qtbot, idle, show):
     session = panels.session
     clusters = show(panels, "Clusters")
-    place = QPoint(10, clusters._unknown.height() // 2)
-    QTest.mouseClick(clusters._unknown, Qt.MouseButton.LeftButton, pos=place)
-    assert clusters._unknown.isChecked()
+    box = clusters._search._unknown
+    QTest.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(10, box.height() // 2))
+    assert box.isChecked()
     clusters.find()
     assert "0 particles on show are unknown; set a threshold" in clusters._error.text()
 
@@ -171,7 +171,7 @@ def test_what_is_unknown_is_clustered_alone(panels, qtbot, idle, show):
     session.predict_from(float(np.median(session.particles.confidence[free])))
     qtbot.waitUntil(lambda: is_unknown(session.particles).any())
     unknown = session.particles.id[is_unknown(session.particles)]
-    clusters._forms["quick"].editor("clusters").set_value((2,))
+    clusters._search.forms["quick"].editor("clusters").set_value((2,))
     clusters.find()
     idle(session, seconds=90)
     assert clusters._error.text() == ""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QHideEvent, QPixmap, QShowEvent
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 from superqt import QElidingLabel
 
-from napari_cryoshift.core.grouping import MOST, WAYS, Found, find_compared_groups, find_groups
+from napari_cryoshift.core.grouping import MOST, Found, find_compared_groups, find_groups
 from napari_cryoshift.core.open_set import is_unknown
 from napari_cryoshift.core.segmentation import segment
 from napari_cryoshift.core.types import OTHER, Particles, Tomogram
@@ -20,32 +19,15 @@ from napari_cryoshift.core.types import OTHER, Particles, Tomogram
 from .cluster_average import Saved, averaging
 from .cluster_layer import ClusterLayer
 from .cluster_list import PICTURE, ClusterList, Row
+from .cluster_search import ClusterSearch
 from .cluster_views import ClusterViews, side_of
-from .editors import ChoiceEdit
-from .form import Form
-from .panel import Panel, button, wrapped
+from .panel import Panel, button, tick
 from .pictures import box_at, pixmap, sections
 
 if TYPE_CHECKING:
     import napari
 
     from napari_cryoshift.core.project import Cluster
-
-_WAYS = {
-    "quick": (
-        "By what the program sees in particles already: seconds for a thousand of them.",
-        ("components", "restarts", "tolerance", "seed"),
-    ),
-    "disca": (
-        "Goes on from there and learns round by round, while it gets better (DISCA): minutes.",
-        ("iterations", "components", "tolerance", "learning_rate", "batch", "seed"),
-    ),
-    "autoencoder": (
-        "Globules from membranes and the like, by what it takes to draw them: minutes.",
-        ("width", "filters", "sparsity", "passes", "learning_rate", "seed"),
-    ),
-}
-"""Way to find them → what it does, and the settings that few people need."""
 
 _AVERAGED = 24
 """Members whose mean stands in the list: quick, and enough to see it."""
@@ -65,10 +47,12 @@ class ClustersPanel(Panel):
         self._pictures: dict[Key, QPixmap] = {}
         self._averages: dict[Key, Saved] = {}
         self._drawn: dict[Key, npt.NDArray[np.float32]] = {}
-        self._make_search()
+        self._search = ClusterSearch()
+        self._search.wanted.connect(self.find)
+        self.body.addWidget(self._search)
         self._make_list()
         self._make_steps()
-        self._paint = _tick("Paint the regions of the particles")
+        self._paint = tick("Paint the regions of the particles")
         self._paint.setChecked(True)
         self._paint.toggled.connect(self.volume.paint)
         self.body.addWidget(self._paint)
@@ -104,40 +88,6 @@ class ClustersPanel(Panel):
 
     # --- finding them ---
 
-    def _make_search(self) -> None:
-        self._way = ChoiceEdit(list(WAYS))
-        self._way.setObjectName("way")
-        self._way.changed.connect(self._show_way)
-        row = QHBoxLayout()
-        row.addWidget(QLabel("How"))
-        row.addWidget(self._way, 1)
-        row.addWidget(button("Find clusters", self.find))
-        self.body.addLayout(row)
-        self._what = wrapped("")
-        self.body.addWidget(self._what)
-        self._forms: dict[str, Form[Any]] = {}
-        for name, params in WAYS.items():
-            _, folded = _WAYS[name]
-            self._forms[name] = Form(type(params), ("clusters",), folded=folded, defaults=params)
-            self.body.addWidget(self._forms[name])
-        self._compare = _tick(
-            "Also compare with known structures",
-            "Tells more kinds apart where particles are very noisy, fewer where they are clear.",
-        )
-        self._unknown = _tick(
-            "Only what is unknown", "What no prediction is sure enough of may be kinds of its own."
-        )
-        self.body.addWidget(self._compare)
-        self.body.addWidget(self._unknown)
-        self._show_way()
-
-    def _show_way(self) -> None:
-        way = self._way.value()
-        self._what.setText(_WAYS[way][0])
-        for name, form in self._forms.items():
-            form.setVisible(name == way)
-        self._compare.setVisible(way == "quick")
-
     def find(self) -> None:
         """Find clusters among the particles on show, in the background."""
         with self.attempt():
@@ -147,15 +97,15 @@ class ClustersPanel(Panel):
             rows = self.session.shown
             if not rows.any():
                 raise ValueError("0 particles are on show; find some under Pick first")
-            if self._unknown.isChecked():
+            if self._search.only_unknown:
                 rows = rows & is_unknown(self.session.particles)
                 if not rows.any():
                     raise ValueError(
                         "0 particles on show are unknown; set a threshold under Review first"
                     )
             particles = self.session.particles.take(rows)
-            params = self._forms[self._way.value()].params()
-            if self._compare.isVisible() and self._compare.isChecked():
+            params = self._search.params()
+            if self._search.compares:
                 cache = project.folder / "embeddings"
                 job = find_compared_groups(tomogram, particles, params, cache)
             else:
@@ -361,11 +311,3 @@ class ClustersPanel(Panel):
         self._undo.setEnabled(undo is not None)
         self._redo.setEnabled(redo is not None)
         self._undo_title.setText(f"undo: {undo}" if undo else "nothing to undo")
-
-
-def _tick(text: str, tip: str = "") -> QCheckBox:
-    """A box to tick that leaves the keys to the viewer."""
-    box = QCheckBox(text)
-    box.setToolTip(tip)
-    box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    return box

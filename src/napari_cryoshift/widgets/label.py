@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QHideEvent, QKeySequence, QShortcut, QShowEvent
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit
+from qtpy.QtWidgets import QHBoxLayout, QLineEdit
 from superqt import QElidingLabel
 
 from napari_cryoshift.core.types import OTHER
@@ -16,7 +16,7 @@ from napari_cryoshift.core.types import OTHER
 from .classes import ENOUGH, ClassTable
 from .editors import ChoiceEdit
 from .gestures import KEYS
-from .panel import Folded, Panel, button, wrapped
+from .panel import Folded, Panel, button, tick, wrapped
 from .queue import EXPLAINED, ORDERS
 from .slices import Slices
 from .style import colour_of, prediction, title_of
@@ -93,17 +93,17 @@ class LabelPanel(Panel):
         row.addWidget(self._name, 1)
         row.addWidget(button("Add", self._add, "Add a kind of particle"))
         self.body.addLayout(row)
-        self._brush = QCheckBox("A click labels as the kind chosen above")
-        self._brush.setToolTip("A click where no candidate is adds a particle there.")
-        self._brush.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._brush = tick(
+            "A click labels as the kind chosen above",
+            "A click where no candidate is adds a particle there.",
+        )
         self._brush.toggled.connect(lambda _: self._choose(self._table.current_name()))
         self.body.addWidget(self._brush)
-        self._compare = QCheckBox("Also compare with known structures")
-        self._compare.setToolTip(
+        self._compare = tick(
+            "Also compare with known structures",
             "Predictions then also go by how well a particle fits each structure of the library, "
-            "in all orientations. Takes a few seconds for a thousand particles, once."
+            "in all orientations. Takes a few seconds for a thousand particles, once.",
         )
-        self._compare.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._compare.clicked.connect(self._set_compare)
         self.body.addWidget(self._compare)
 

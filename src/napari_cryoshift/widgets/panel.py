@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QShowEvent
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFrame,
     QLabel,
     QPushButton,
@@ -203,4 +204,12 @@ def button(text: str, action: Callable[[], object], tip: str = "") -> QPushButto
     made.setToolTip(tip)
     made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     made.clicked.connect(lambda: action())
+    return made
+
+
+def tick(text: str, tip: str = "") -> QCheckBox:
+    """Return a box to tick that leaves the keyboard to the volume."""
+    made = QCheckBox(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return made
