@@ -156,17 +156,36 @@ def by_embedding(volumes, args, **_):
     return kmeans(vectors.numpy(), CLASSES, seed=args.seed).labels
 
 
+def features_of(volumes, *, compared):
+    """What the program sees, with or without what structures say that are no relatives."""
+    features = finish(seen(volumes, WAYS["quick"]))
+    if not compared:
+        return features
+    related = {key for members in relatives().values() for key in members}
+    foreign = [each for each in known_structures() if each.id not in related]
+    return with_fits(features, finish(matched_filter(volumes, foreign, KNOWN_OPTICS)))
+
+
 def by_sight(volumes, args, *, compared, clusters=None):
-    """The quick way of the program, with or without what structures say that are no relatives."""
+    """The quick way of the program."""
     params = WAYS["quick"].model_copy(update={"seed": args.seed})
     if clusters:
         params = params.model_copy(update={"clusters": clusters})
-    features = finish(seen(volumes, params))
-    if compared:
-        related = {key for members in relatives().values() for key in members}
-        foreign = [each for each in known_structures() if each.id not in related]
-        features = with_fits(features, finish(matched_filter(volumes, foreign, KNOWN_OPTICS)))
-    return finish(group_features(features, params)).labels
+    return finish(group_features(features_of(volumes, compared=compared), params)).labels
+
+
+def by_labels(volumes, args, *, compared):
+    """The nearest class mean where the labels of all other volumes are told: no clustering."""
+    features, own = features_of(volumes, compared=compared).astype(float), volumes.labels
+    sums = np.stack([features[own == k].sum(0) for k in range(CLASSES)])
+    sizes = np.bincount(own).astype(float)
+    distances = np.empty((len(features), CLASSES))
+    for k in range(CLASSES):
+        # Without the volume itself, where it is of the class.
+        inside = (own == k)[:, None]
+        mean = (sums[k] - inside * features) / (sizes[k] - inside)
+        distances[:, k] = np.square(features - mean).sum(1)
+    return distances.argmin(1)
 
 
 def by_variance(volumes, args, **_):
@@ -210,6 +229,8 @@ def rows_of(size):
         "quick, groups by BIC": (by_sight, {"compared": False}, 24),
         "quick, compared, 5 groups": (by_sight, {"compared": True} | known, 24),
         "quick, compared, groups by BIC": (by_sight, {"compared": True}, 24),
+        "told the labels of all others": (by_labels, {"compared": False}, 24),
+        "told them, compared": (by_labels, {"compared": True}, 24),
         "autoencoder": (by_autoencoder, smaller, box),
         "DISCA, 5 groups": (by_disca, {"base": disca} | known, box),
         "DISCA, groups by BIC": (by_disca, {"base": disca}, box),
