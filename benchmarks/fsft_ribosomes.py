@@ -25,7 +25,7 @@ from napari_cryoshift.core.types import OTHER, Particles, Subtomograms
 from napari_cryoshift.core.volumes import crop
 from napari_cryoshift.core.workflows import classify, embed, shipped_checkpoint
 
-VARIANTS, PER_CLASS = ("FSFT", "FSFT by CORAL", "fine-tune"), 200
+VARIANTS, PER_CLASS = ("FSFT", "fine-tune"), 200
 
 
 def experts_of(folder):
