@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtGui import QHideEvent, QPixmap, QShowEvent
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QWidget
-from superqt import QElidingLabel
+from qtpy.QtWidgets import QGridLayout, QWidget
 
 from napari_cryoshift.core.grouping import MOST, Found, find_compared_groups, find_groups
 from napari_cryoshift.core.open_set import is_unknown
@@ -21,6 +20,7 @@ from .cluster_layer import ClusterLayer
 from .cluster_list import PICTURE, ClusterList, Row
 from .cluster_search import ClusterSearch
 from .cluster_views import ClusterViews, side_of
+from .history import HistoryBar
 from .panel import Panel, button, tick
 from .pictures import box_at, pixmap, sections
 
@@ -165,7 +165,7 @@ class ClustersPanel(Panel):
         self._list.show_rows(rows, notes.chosen)
         for widget in (self._list, self._actions, self._paint, self._views):
             widget.setVisible(bool(rows))
-        self._show_history()
+        self._history.show_history(self.session.project)
         self._show_chosen()
 
     def _show_chosen(self) -> None:
@@ -223,14 +223,8 @@ class ClustersPanel(Panel):
         for index, (text, action, tip) in enumerate(steps):
             grid.addWidget(button(text, action, tip), index // 3, index % 3)
         self.body.addWidget(self._actions)
-        row = QHBoxLayout()
-        self._undo = button("⟲", self.layers.gestures.undo, "Control-Z")
-        self._redo = button("⟳", self.layers.gestures.redo, "Control-Shift-Z")
-        self._undo_title = QElidingLabel("")
-        row.addWidget(self._undo)
-        row.addWidget(self._redo)
-        row.addWidget(self._undo_title, 1)
-        self.body.addLayout(row)
+        self._history = HistoryBar(self.layers.gestures)
+        self.body.addWidget(self._history)
         self.layers.gestures.bind_panel(self)
 
     def _rename(self, cluster: int, name: str) -> None:
@@ -303,11 +297,3 @@ class ClustersPanel(Panel):
     ) -> None:
         if tomogram is self.session.tomogram:
             self.volume.show_segmented(marked, chosen)
-
-    def _show_history(self) -> None:
-        project = self.session.project
-        undo = None if project is None else project.undo_title
-        redo = None if project is None else project.redo_title
-        self._undo.setEnabled(undo is not None)
-        self._redo.setEnabled(redo is not None)
-        self._undo_title.setText(f"undo: {undo}" if undo else "nothing to undo")

@@ -16,6 +16,7 @@ from napari_cryoshift.core.types import OTHER
 from .classes import ENOUGH, ClassTable
 from .editors import ChoiceEdit
 from .gestures import KEYS
+from .history import HistoryBar
 from .panel import Folded, Panel, button, tick, wrapped
 from .queue import EXPLAINED, ORDERS
 from .slices import Slices
@@ -35,7 +36,8 @@ class LabelPanel(Panel):
         self.gestures = self.layers.gestures
         self._make_classes()
         self._make_particle()
-        self._make_history()
+        self._history = HistoryBar(self.gestures)
+        self.body.addWidget(self._history)
         self.body.addStretch(1)
         self._make_keys()
 
@@ -187,26 +189,7 @@ class LabelPanel(Panel):
             said += f" · {prediction(table, row)}"
         self._what.setText(said)
 
-    # --- undo and keys ---
-
-    def _make_history(self) -> None:
-        self._undo = button("⟲", self.gestures.undo, "Control-Z")
-        self._redo = button("⟳", self.gestures.redo, "Control-Shift-Z")
-        self._undo_title = QElidingLabel("")
-        row = QHBoxLayout()
-        row.addWidget(self._undo)
-        row.addWidget(self._redo)
-        row.addWidget(self._undo_title, 1)
-        self.body.addLayout(row)
-
-    def _show_history(self) -> None:
-        project = self.session.project
-        undo = None if project is None else project.undo_title
-        redo = None if project is None else project.redo_title
-        self._undo.setEnabled(undo is not None)
-        self._redo.setEnabled(redo is not None)
-        self._undo_title.setText(f"undo: {undo}" if undo else "nothing to undo")
-        self._redo.setToolTip(f"redo: {redo}" if redo else "nothing to redo")
+    # --- keys ---
 
     def _make_keys(self) -> None:
         words = {"1 … 9": "label as the class with that key", "0": "not a particle"}
@@ -229,5 +212,5 @@ class LabelPanel(Panel):
     def _show_all(self) -> None:
         self._show_classes()
         self._show_current()
-        self._show_history()
+        self._history.show_history(self.session.project)
         self.show_advice()
